@@ -1,0 +1,1 @@
+"""evalkit: few-shot evaluation of language models, and how much of a score is contamination."""

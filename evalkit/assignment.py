@@ -1,0 +1,100 @@
+"""What is to be evaluated: tasks with their examples, read and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evalkit import dataset, encoding, fewshot, task
+from evalkit.errors import DataError, UsageError
+from evalkit.records import Example, Task
+from evalkit.registry import suggest
+from evalkit.settings import Settings, Shots
+
+MOST_SUBSETS = 50  # rows that --by may make of one
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One task of a run."""
+
+    task: Task
+    examples: tuple[Example, ...]  # evaluated, after --limit
+    pool: fewshot.Pool | None  # None where no demonstration is asked for
+    shots: tuple[int, ...]
+    data_digest: str  # of all examples and the whole pool, whatever the limit
+
+
+def gather(settings: Settings) -> tuple[Assignment, ...]:
+    """Read every task and its examples; the errors say what is wrong with a task, its data or a flag."""
+    tasks = _tasks(settings)
+    assignments = tuple(_assign(each, settings) for each in tasks)
+    if settings.by is not None:
+        for assignment in assignments:
+            _check_field(settings.by, assignment)
+    return assignments
+
+
+def find(assignment: Assignment, name: str) -> Example:
+    """Return the example of this id, or at this place from 0; UsageError where there is none."""
+    by_id = {example.id: example for example in assignment.examples}
+    if name in by_id:
+        return by_id[name]
+    # Not isdigit(), which is true of superscripts.
+    if name.isdecimal() and int(name) < len(assignment.examples):
+        return assignment.examples[int(name)]
+    last = len(assignment.examples) - 1
+    hint = suggest(name, by_id) if len(by_id) <= 10 else f"such as {assignment.examples[0].id!r}"
+    raise UsageError(f"--example: found {name!r}, expected a number from 0 to {last} or an id; {hint}")
+
+
+def _tasks(settings: Settings) -> tuple[Task, ...]:
+    tasks = tuple({each.name: each for name in settings.tasks for each in task.load(name)}.values())
+    if settings.data is None:
+        return tasks
+    if len(tasks) > 1:
+        raise UsageError(
+            f"--data holds the examples of one task, found {len(tasks)} tasks; name one, such as --task {tasks[0].name}"
+        )
+    return (dataset.with_data(tasks[0], settings.data),)
+
+
+def _assign(each: Task, settings: Settings) -> Assignment:
+    examples = dataset.load(each.source, task=each)
+    pool = examples if each.pool is None else dataset.load(each.pool, task=each)
+    shots = tuple(dict.fromkeys(_number(wanted, each) for wanted in settings.shots))
+    if any(shots) and len(pool) == 0:
+        raise DataError(f"{each.name}: found an empty pool, expected examples to draw demonstrations from")
+    return Assignment(
+        task=each,
+        examples=dataset.sample(examples, limit=settings.limit, seed=settings.seed),
+        pool=fewshot.prepare(pool, task=each) if any(shots) else None,
+        shots=shots,
+        data_digest=encoding.examples_digest([*examples, *(() if pool is examples else pool)]),
+    )
+
+
+def _number(shots: Shots, each: Task) -> int:
+    if shots != "paper":
+        return shots
+    if each.paper_shots is None:
+        raise UsageError(f"--shots paper: {each.name} does not say the paper's number; give one, such as --shots 10")
+    return each.paper_shots
+
+
+def _check_field(field: str, assignment: Assignment) -> None:
+    fields = assignment.examples[0].fields
+    if any(field not in example.fields for example in assignment.examples):
+        raise UsageError(f"--by: the examples of {assignment.task.name} lack field {field!r}; {suggest(field, fields)}")
+    values = {str(example.fields[field]) for example in assignment.examples}
+    if len(values) > MOST_SUBSETS:
+        raise UsageError(
+            f"--by: field {field!r} of {assignment.task.name} has {len(values):,} values, expected at most "
+            f"{MOST_SUBSETS}; choose a field that sorts examples into few kinds"
+        )
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Name tasks in a title or a directory: `my/group.yaml/subtask` is `group/subtask`."""
+    return tuple(re.sub(r"^.*?([^/\\]+)\.ya?ml(?=/|$)", r"\1", name) for name in names)

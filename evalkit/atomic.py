@@ -1,0 +1,30 @@
+"""Write a file whole or not at all, so that a run that dies leaves no half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from evalkit.errors import StorageError
+
+
+def write(path: Path, chunks: Iterable[str]) -> None:
+    """Write UTF-8 text beside `path` and move it there; StorageError where that fails, the old file then stays."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        # A lone surrogate has no UTF-8 form; as \udc80 it stays readable, and is what JSON calls it.
+        with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StorageError(explain(path, error)) from error
+
+
+def explain(path: Path, error: OSError) -> str:
+    """Say in one line that `path` cannot be written, why, and what to do."""
+    reason = error.strerror or str(error)
+    return f"{path}: cannot write: {reason}; free space or choose another --out (finished answers are kept)"

@@ -1,0 +1,236 @@
+"""The command line: one function a command, and the only place that prints and that catches errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from evalkit.errors import EvalkitError, UsageError
+
+if TYPE_CHECKING:
+    from evalkit.interfaces import LanguageModel
+    from evalkit.settings import Settings, Shots
+
+app = typer.Typer(
+    help="Few-shot evaluation of decoder language models, and how much of a score is contamination.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Load: TypeAlias = "Callable[[Settings], LanguageModel]"
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+CLOSED = 141  # and for a pipe that nobody reads any more
+
+TaskFlag = Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")]
+DataFlag = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="Other examples: jsonl, csv, parquet, a folder of these, or a hub id."),
+]
+ModelFlag = Annotated[str, typer.Option(metavar="NAME", help="nano, a checkpoint's folder, or a hub id.")]
+ShotsFlag = Annotated[str, typer.Option("--shots", metavar="N[,N]", help="Demonstrations, such as 0,1,10; or paper.")]
+DemosFlag = Annotated[str, typer.Option(metavar="MODE", help="per-example, fixed, grouped, first or balanced.")]
+SeedFlag = Annotated[int, typer.Option(help="Of demonstrations, of --limit and of decoding.")]
+LimitFlag = Annotated[int | None, typer.Option(help="Examples a task, a seeded sample.")]
+WindowFlag = Annotated[int | None, typer.Option(help="Tokens that prompt and answer share.")]
+DeviceFlag = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+DtypeFlag = Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")]
+ByFlag = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD", help="Also score the examples of each value of this field."),
+]
+OutFlag = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run's directory; without it, one under reports/."),
+]
+TokenBudgetFlag = Annotated[int, typer.Option(help="Tokens of prompts and answers in a batch.")]
+
+
+@app.callback()
+def flags(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also after the command's name.")] = False,
+) -> None:
+    """Take the flags of every command; `main` reads --debug before they are parsed."""
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    task: TaskFlag,
+    data: DataFlag = None,
+    model: ModelFlag = "nano",
+    shots: ShotsFlag = "0",
+    demos: DemosFlag = "per-example",
+    seed: SeedFlag = 0,
+    limit: LimitFlag = None,
+    window: WindowFlag = None,
+    device: DeviceFlag = None,
+    dtype: DtypeFlag = None,
+    by: ByFlag = None,
+    token_budget: TokenBudgetFlag = 16_384,
+    out: OutFlag = None,
+) -> None:
+    """Evaluate a model on tasks and write a report. A run that was stopped goes on with the same command."""
+    from evalkit.report import terminal
+    from evalkit.report.progress import ProgressDisplay
+    from evalkit.run import run as evaluate
+    from evalkit.settings import Settings
+
+    settings = Settings(
+        tasks=_names(task),
+        data=data,
+        model=model,
+        shots=_shots(shots),
+        demos=demos,  # type: ignore[arg-type]  # Settings checks it
+        seed=seed,
+        limit=limit,
+        window=window,
+        device=device,
+        dtype=dtype,
+        by=by,
+        token_budget=token_budget,
+        out=out,
+    )
+    with ProgressDisplay(sys.stderr, unit="examples") as display:
+        try:
+            outcome = evaluate(settings, partial(context.obj, settings), on_progress=display)
+        except KeyboardInterrupt:
+            last = display.last
+            kept = last.done if last is not None and last.what == "answering" else 0
+            what = f"{kept:,} of {last.total:,} examples" if last and kept else "nothing"
+            typer.echo(f"interrupted: {what} answered and kept; the same command continues this run", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    typer.echo(f"report: {outcome.directory / 'index.html'}")
+
+
+@app.command()
+def prompt(
+    context: typer.Context,
+    task: TaskFlag,
+    example: Annotated[str, typer.Option(metavar="ID", help="An example's id, or its place from 0.")] = "0",
+    data: DataFlag = None,
+    model: ModelFlag = "nano",
+    shots: ShotsFlag = "0",
+    demos: DemosFlag = "per-example",
+    seed: SeedFlag = 0,
+    window: WindowFlag = None,
+) -> None:
+    """Show the exact prompt of an example with visible whitespace, its tokens, and what was dropped."""
+    from evalkit import preview
+    from evalkit.settings import Settings
+
+    numbers = _shots(shots)
+    if len(numbers) != 1:
+        raise UsageError(f"--shots: found {shots!r}, expected one number, as one prompt is shown")
+    settings = Settings(
+        tasks=_names(task),
+        data=data,
+        model=model,
+        shots=numbers,
+        demos=demos,  # type: ignore[arg-type]  # Settings checks it
+        seed=seed,
+        window=window,
+    )
+    typer.echo(preview.show(settings, partial(context.obj, settings), example=example))
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks that ship with evalkit."""
+    from evalkit.task import available
+
+    for listing in available():
+        typer.echo(f"{listing.name:<28}{listing.summary or listing.title}")
+        for name in listing.subtasks:
+            typer.echo(f"  {name}")
+
+
+@app.command()
+def models() -> None:
+    """List the models that ship with evalkit, and how others are named."""
+    from evalkit.registry import MODELS
+
+    for name in sorted(MODELS):
+        typer.echo(f"{name:<12}ships with evalkit")
+    typer.echo(f"{'PATH':<12}the folder of a checkpoint: config.json, model.safetensors, tokenizer.json")
+    typer.echo(f"{'HUB ID':<12}a checkpoint of the Hugging Face hub, such as openai-community/gpt2")
+
+
+def load_model(settings: Settings) -> LanguageModel:
+    """Load the model that --model names."""
+    from evalkit.models.load import load
+
+    return load(settings.model, device=settings.device, dtype=settings.dtype, window=settings.window)
+
+
+def main(arguments: Sequence[str] | None = None, *, load: Load = load_model) -> int:
+    """Run a command and return the exit code: 0 done, 2 something to mend, 1 a fault of evalkit, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_debugging = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its code; it must not stop the program.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        command = typer.main.get_command(app)
+        without_debug = [each for each in given if each != "--debug"]
+        code = command.main(without_debug, prog_name="evalkit", standalone_mode=False, obj=load)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (BrokenPipeError, SystemExit):  # the latter is what typer makes of the former
+        # Whoever read our output has enough of it, and the interpreter must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted", code=INTERRUPTED)
+    except Exception as error:
+        if is_debugging:
+            import traceback
+
+            traceback.print_exc()
+        return _say(*_explain(error))
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Put an error in one line, with its exit code."""
+    if isinstance(error, EvalkitError):
+        return f"error: {error}", 2
+    if hasattr(error, "format_message"):  # click's own errors, whose class typer has moved before
+        return f"error: {error.format_message().rstrip('.')} (--help shows the flags)", 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}{error.strerror or error}; mend this and run the same command again", 2
+    return f"error: unexpected {type(error).__name__}: {error}; --debug shows where it comes from", 1
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(" ".join(message.split()), err=True)
+    return code
+
+
+def _names(task: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in task.split(",") if name.strip())
+
+
+def _shots(text: str) -> tuple[Shots, ...]:
+    numbers: list[Shots] = []
+    for part in text.split(","):
+        name = part.strip()
+        if name == "paper":
+            numbers.append("paper")
+            continue
+        try:
+            numbers.append(int(name))
+        except ValueError:
+            raise UsageError(f"--shots: found {name!r}, expected numbers such as 0,1,10, or paper") from None
+    return tuple(numbers)

@@ -1,0 +1,83 @@
+"""The shape of a decoder, and the eight shapes of GPT-3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from evalkit.errors import CheckpointError
+
+Activation: TypeAlias = Literal["gelu_tanh", "gelu"]
+
+GPT3_BAND = 256  # the paper names no band width; GPT-Neo's 256, current token included, is the one with public weights
+
+# name: layers, d_model, heads, head size (Brown 2020, Table 2.1, as corrected in DecoderConfig.gpt3)
+GPT3_SHAPES = {
+    "125M": (12, 768, 12, 64),
+    "350M": (24, 1024, 16, 64),
+    "760M": (24, 1536, 16, 96),
+    "1.3B": (24, 2048, 16, 128),
+    "2.7B": (32, 2560, 32, 80),
+    "6.7B": (32, 4096, 32, 128),
+    "13B": (40, 5120, 40, 128),
+    "175B": (96, 12288, 96, 128),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """Everything that decides the tensors of a decoder and what is computed with them."""
+
+    vocab_size: int
+    window: int  # positions that have an embedding
+    layers: int
+    d_model: int
+    heads: int
+    d_ff: int  # inner width of the MLP
+    bands: tuple[int | None, ...]  # a layer: None attends to all before it, W to the last W tokens, itself included
+    activation: Activation = "gelu_tanh"
+    norm_eps: float = 1e-5
+    scale_by_layer: bool = False  # divide attention scores by the layer's number, from 1
+
+    def __post_init__(self) -> None:
+        """Raise CheckpointError where the numbers contradict each other."""
+        if self.d_model % self.heads:
+            raise CheckpointError(
+                f"model width {self.d_model} is not a multiple of {self.heads} heads; check the configuration"
+            )
+        if len(self.bands) != self.layers:
+            raise CheckpointError(
+                f"{len(self.bands)} attention bands for {self.layers} layers; the configuration needs one a layer"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width D of one attention head."""
+        return self.d_model // self.heads
+
+    @classmethod
+    def gpt3(cls, name: str, *, vocab_size: int = 50257, window: int = 2048, band: int = GPT3_BAND) -> DecoderConfig:
+        """Give the shape of a GPT-3 size, `125M` to `175B` (Brown 2020, Tables 2.1 and D.1).
+
+        Two rows of Table 2.1 cannot be built as printed. XL (1.3B) has 24 heads of 128, which is 3072 and not its width
+        of 2048: 16 heads are taken. 13B has width 5140, which is not 40 heads of 128: 5120 is taken, the width that
+        gives Table D.1's 12,850M parameters. The paper says that dense and banded layers alternate, but neither which
+        comes first nor how wide the band is: dense comes first and the band is 256, as in GPT-Neo.
+        """
+        if name not in GPT3_SHAPES:
+            raise CheckpointError(f"no GPT-3 size {name!r}; the sizes are {', '.join(GPT3_SHAPES)}")
+        layers, d_model, heads, _ = GPT3_SHAPES[name]
+        return cls(
+            vocab_size=vocab_size,
+            window=window,
+            layers=layers,
+            d_model=d_model,
+            heads=heads,
+            d_ff=4 * d_model,
+            bands=alternating(layers, band),
+        )
+
+
+def alternating(layers: int, band: int) -> tuple[int | None, ...]:
+    """Dense and banded layers in turn, dense first."""
+    return tuple(band if layer % 2 else None for layer in range(layers))

@@ -1,0 +1,246 @@
+"""Train a decoder: next-token prediction on packed sequences, resumable to the bit.
+
+The recipe is GPT-3's (Brown 2020, Appendix B): AdamW with betas 0.9 and 0.95, gradients clipped to norm 1, weight decay
+0.1, linear warm-up, cosine to 10 %, a batch that grows. Everything random is made from the seed and the step's number,
+so a run that was killed and goes on from its last checkpoint takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evalkit.decoder import training_state
+from evalkit.decoder.checkpoint import save
+from evalkit.decoder.model import Decoder
+from evalkit.decoder.packing import Batch, Documents, PackingState, pack
+from evalkit.decoder.tokenizer import Tokenizer
+from evalkit.decoder.training_state import LossPoint, TrainingState
+from evalkit.errors import UsageError
+
+FINAL_LEARNING_RATE = 0.1  # of the highest
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a training with sequences of one length."""
+
+    documents: Documents
+    tokens: int  # to learn from before the next stage
+    length: int  # T
+    rows: int  # sequences computed at once; a step takes as many such micro-batches as its batch needs
+    spread: int = 0  # half of the sequences begin at position 0, the others at a random one up to this
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Numbers of the optimiser; defaults are GPT-3's where it gives them for all sizes."""
+
+    learning_rate: float
+    batch_tokens: int  # learned from in one step, once the ramp is over
+    warmup_tokens: int = 0
+    first_batch_tokens: int | None = None  # where the ramp begins; None for no ramp
+    ramp_tokens: int = 0  # over which the batch grows linearly
+    weight_decay: float = 0.1  # of the matrices in the blocks
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    seed: int = 0
+    checkpoint_steps: int = 500
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for numbers that no training can have."""
+        if self.learning_rate <= 0 or self.batch_tokens <= 0 or self.checkpoint_steps <= 0:
+            raise UsageError(
+                f"learning rate {self.learning_rate}, batch {self.batch_tokens} tokens, checkpoint every "
+                f"{self.checkpoint_steps} steps: all three must be above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What is known after a step."""
+
+    step: int
+    tokens: int  # learned from so far
+    total_tokens: int
+    loss: float  # nats a token, weighted as the corpus says
+    tokens_per_second: float  # since this process began
+
+
+def train(
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    stages: Sequence[Stage],
+    *,
+    settings: TrainSettings,
+    folder: Path,
+    on_step: Callable[[StepReport], None] = lambda _: None,
+) -> Decoder:
+    """Train `decoder` in place and write it, its loss curve and its checkpoints to `folder`.
+
+    A folder that holds a checkpoint of the same settings is continued. Raises UsageError where its settings differ.
+    """
+    total = sum(stage.tokens for stage in stages)
+    optimizer = make_optimizer(decoder, settings)
+    state = training_state.resume(folder, decoder, optimizer, settings=describe(settings, stages)) or TrainingState()
+    plain = partial(weighted_loss, decoder)
+    loss_of = torch.compile(plain, dynamic=False) if settings.compile else plain
+    decoder.train()
+    clock, tokens_before = time.perf_counter(), state.tokens
+    while (position := locate(stages, state.tokens)) is not None:
+        stage = stages[position]
+        if position != state.stage:
+            state = replace(state, stage=position, packing=PackingState())
+        rate = learning_rate(state.tokens, total=total, settings=settings)
+        loss, packing, taken = take_step(
+            loss_of,
+            optimizer,
+            stage=stage,
+            state=state,
+            settings=settings,
+            rate=rate,
+            end_of_text=tokenizer.end_of_text,
+        )
+        point = LossPoint(state.step + 1, state.tokens + taken, rate, loss)
+        state = replace(state, step=point.step, tokens=point.tokens, packing=packing, history=(*state.history, point))
+        speed = (state.tokens - tokens_before) / (time.perf_counter() - clock)
+        on_step(StepReport(state.step, state.tokens, total, loss, speed))
+        if state.step % settings.checkpoint_steps == 0:
+            training_state.write(folder, decoder, optimizer, state, settings=describe(settings, stages))
+    decoder.eval()
+    save(decoder, tokenizer, folder)
+    training_state.write(folder, decoder, optimizer, state, settings=describe(settings, stages))
+    return decoder
+
+
+def take_step(
+    loss_of: Callable[[Batch], Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    stage: Stage,
+    state: TrainingState,
+    settings: TrainSettings,
+    rate: float,
+    end_of_text: int,
+) -> tuple[float, PackingState, int]:
+    """Learn from one batch; give its mean loss, where the corpus now is, and how many tokens were learned from."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    device = parameters[0].device
+    count = max(1, round(batch_tokens(state.tokens, settings) / (stage.rows * stage.length)))
+    packing, losses = state.packing, []
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
+    for _ in range(count):
+        batch, packing = micro_batch(stage, packing, generator=generator, end_of_text=end_of_text)
+        with autocast(device):
+            loss = loss_of(move(batch, device))
+        (loss / count).backward()  # type: ignore[no-untyped-call]  # torch's own signature
+        losses.append(loss.detach())
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    nn.utils.clip_grad_norm_(parameters, settings.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return torch.stack(losses).mean().item(), packing, count * stage.rows * stage.length
+
+
+def micro_batch(
+    stage: Stage, packing: PackingState, *, generator: torch.Generator, end_of_text: int
+) -> tuple[Batch, PackingState]:
+    """Take the next sequences of a stage, and say where its corpus then is."""
+    ids, weights, packing = pack(
+        stage.documents, packing, rows=stage.rows, length=stage.length, end_of_text=end_of_text
+    )
+    start = torch.randint(0, stage.spread + 1, (stage.rows,), generator=generator)
+    start *= torch.randint(0, 2, (stage.rows,), generator=generator)
+    return Batch(ids[:, :-1], ids[:, 1:], weights[:, 1:], start), packing
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """Bring a batch to the device."""
+    return Batch(*(part.to(device) for part in (batch.tokens, batch.targets, batch.weights, batch.start)))
+
+
+def weighted_loss(decoder: Decoder, batch: Batch) -> Tensor:
+    """Mean cross-entropy in nats of the targets, weighted token by token."""
+    logits = decoder.logits(decoder(batch.tokens, start=batch.start))
+    losses = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    weights = batch.weights.flatten()
+    return (losses * weights).sum() / weights.sum()
+
+
+def make_optimizer(decoder: Decoder, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW that decays the matrices of the blocks, not embeddings, biases and norms."""
+    blocks = [parameter for name, parameter in decoder.named_parameters() if is_decayed(name, parameter)]
+    others = [parameter for name, parameter in decoder.named_parameters() if not is_decayed(name, parameter)]
+    groups = [{"params": blocks, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=1e-8, fused=True)
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay applies to a parameter."""
+    return name.startswith("blocks.") and parameter.dim() == 2
+
+
+def learning_rate(tokens: int, *, total: int, settings: TrainSettings) -> float:
+    """Rise linearly over the warm-up, then follow a cosine to a tenth at the end of the training."""
+    if tokens < settings.warmup_tokens:
+        return (
+            settings.learning_rate * (tokens + settings.batch_tokens) / (settings.warmup_tokens + settings.batch_tokens)
+        )
+    share = (tokens - settings.warmup_tokens) / max(1, total - settings.warmup_tokens)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return settings.learning_rate * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
+
+
+def batch_tokens(tokens: int, settings: TrainSettings) -> int:
+    """Tokens in the next step: growing linearly over the ramp, then constant."""
+    if settings.first_batch_tokens is None or tokens >= settings.ramp_tokens:
+        return settings.batch_tokens
+    share = tokens / settings.ramp_tokens
+    return round(settings.first_batch_tokens + share * (settings.batch_tokens - settings.first_batch_tokens))
+
+
+def locate(stages: Sequence[Stage], tokens: int) -> int | None:
+    """Say in which stage a training is after `tokens`; None at its end."""
+    end = 0
+    for position, stage in enumerate(stages):
+        end += stage.tokens
+        if tokens < end:
+            return position
+    return None
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in bf16 where the device has it, in float32 elsewhere."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    if device.type == "cpu" and "amx_bf16" in cpu_flags():
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def cpu_flags() -> frozenset[str]:
+    """Name what the processor can do, as Linux lists it; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return frozenset(line.split())
+
+
+def describe(settings: TrainSettings, stages: Sequence[Stage]) -> dict[str, object]:
+    """Give what must be equal for a training to be continued."""
+    numbers = {name: getattr(settings, name) for name in TrainSettings.__slots__ if name != "checkpoint_steps"}
+    shapes = [[stage.tokens, stage.length, stage.rows, stage.spread] for stage in stages]
+    return {**numbers, "betas": list(settings.betas), "stages": shapes}

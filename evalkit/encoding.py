@@ -1,0 +1,117 @@
+"""Records as JSON: one form, the same for equal records, with the keys of an object in the order written here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from evalkit.records import Completion, Decoding, Example, Generate, LogProb, Prompt, Request, Response, Sample
+
+Json = dict[str, Any]  # Any: JSON nests
+
+
+def request_key(request: Request) -> str:
+    """Hex digest of everything a request asks: two that differ in any field never share one."""
+    if isinstance(request, Generate):
+        content: list[object] = [
+            "generate",
+            request.context,
+            request.stop,
+            request.max_tokens,
+            decoding_fields(request.decoding),
+            request.seed,
+        ]
+    else:
+        content = ["loglikelihood", request.context, request.continuation]
+    return sha256(json.dumps(content).encode()).hexdigest()
+
+
+def decoding_fields(rule: Decoding) -> Json:
+    """List the fields of a decoding rule, as requests have them."""
+    return {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
+
+
+def encode_response(response: Response) -> str:
+    """Write a response as JSON text."""
+    return json.dumps(response_fields(response))
+
+
+def decode_response(text: str) -> Response:
+    """Read what `encode_response` wrote; ValueError, KeyError or TypeError where it did not."""
+    return _response(json.loads(text))
+
+
+def response_fields(response: Response) -> Json:
+    """List the fields of a response, its kind first."""
+    kind = "completion" if isinstance(response, Completion) else "logprob"
+    return {"kind": kind} | {field.name: getattr(response, field.name) for field in dataclasses.fields(response)}
+
+
+def examples_digest(examples: Iterable[Example]) -> str:
+    """Hex digest of examples and their order, 16 digits."""
+    state = sha256()
+    for example in examples:
+        # Values of other types come from data files, dates for one, and count as they print.
+        state.update(json.dumps(example_fields(example), sort_keys=True, default=str).encode() + b"\n")
+    return state.hexdigest()[:16]
+
+
+def example_fields(example: Example) -> Json:
+    """List the fields of an example."""
+    return {
+        "id": example.id,
+        "fields": dict(example.fields),
+        "targets": example.targets,
+        "choices": example.choices,
+        "cluster": example.cluster,
+    }
+
+
+def encode_sample(sample: Sample) -> str:
+    """Write a sample as one line of JSON, for people too: text is not escaped."""
+    prompt = sample.prompt
+    fields = {
+        "task": sample.task,
+        "shots": sample.shots,
+        "example": example_fields(sample.example),
+        "prompt": None
+        if prompt is None
+        else {
+            "context": prompt.context,
+            "demonstrations": prompt.demonstrations,
+            "shots_asked": prompt.shots_asked,
+            "tokens": prompt.tokens,
+            "window": prompt.window,
+        },
+        "responses": [response_fields(response) for response in sample.responses],
+        "statistics": dict(sample.statistics),
+    }
+    return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def decode_sample(line: str) -> Sample:
+    """Read what `encode_sample` wrote; ValueError, KeyError or TypeError where it did not."""
+    fields: Mapping[str, Any] = json.loads(line)  # Any: JSON
+    example, prompt = fields["example"], fields["prompt"]
+    return Sample(
+        task=fields["task"],
+        shots=fields["shots"],
+        example=Example(
+            id=example["id"],
+            fields=example["fields"],
+            targets=tuple(example["targets"]),
+            choices=tuple(example["choices"]),
+            cluster=example["cluster"],
+        ),
+        prompt=None if prompt is None else Prompt(**prompt | {"demonstrations": tuple(prompt["demonstrations"])}),
+        responses=tuple(_response(response) for response in fields["responses"]),
+        statistics={metric: tuple(values) for metric, values in fields["statistics"].items()},
+    )
+
+
+def _response(fields: Json) -> Response:
+    kinds: dict[str, type[Completion | LogProb]] = {"completion": Completion, "logprob": LogProb}
+    return kinds[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})

@@ -1,0 +1,1 @@
+"""Metrics: per-example statistics and an aggregation."""

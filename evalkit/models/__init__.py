@@ -1,0 +1,1 @@
+"""Models behind one interface: answers to requests, whatever computes them."""

@@ -1,0 +1,113 @@
+"""A language model that answers from a script: for tests, dry runs and examples, at no cost."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Literal, TypeAlias
+
+from evalkit.errors import ModelMemoryError, WindowError
+from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Request, Response
+
+Script: TypeAlias = Callable[[Request], "str | Response"]
+
+# A word carries the white space before it, and trailing white space is a word: joined, words give the text again.
+WORD = re.compile(r"\s*\S+|\s+$")
+LIKELY, UNLIKELY = -0.1, -10.0  # nats a token of the scripted answer, and of any other
+
+
+class ScriptedModel:
+    """Answers each request with what `script` says: a whole response, or the text it would write.
+
+    A text is cut as a real model's would be: at a stop string, at max_tokens, at the end of the window. Asked for the
+    likelihood of a continuation, the model finds it likely where the text begins with it.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        name: str = "scripted",  # stands for the script in the fingerprint: a function has no digest
+        window: int = 2048,
+        tokens: Literal["words", "bytes"] = "words",
+        most_requests: int | None = None,  # a larger batch raises ModelMemoryError
+        seconds: float = 0.0,  # slept per batch
+    ) -> None:
+        self.script = script
+        self.name = name
+        self.window = window
+        self.tokens = tokens
+        self.most_requests = most_requests
+        self.seconds = seconds
+        self.batches: list[tuple[Request, ...]] = []  # every batch answered, for those who want to look
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of name, window and kind of token."""
+        return sha256(f"scripted|{self.name}|{self.window}|{self.tokens}".encode()).hexdigest()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count words or bytes; there is no start token."""
+        return [self._count(text) for text in texts]
+
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Answer all requests in their order."""
+        if self.most_requests is not None and len(requests) > self.most_requests:
+            raise ModelMemoryError(f"{self.name}: {len(requests)} requests in a batch, {self.most_requests} fit")
+        time.sleep(self.seconds)
+        responses = [self._respond(request) for request in requests]
+        self.batches.append(tuple(requests))
+        return responses
+
+    def _respond(self, request: Request) -> Response:
+        room = self.window - self._count(request.context)
+        needed = self._count(request.continuation) if isinstance(request, LogLikelihood) else 1
+        if room < needed:
+            raise WindowError(f"{self.name}: the request needs {needed - room} tokens more than the window holds")
+        said = self.script(request)
+        if not isinstance(said, str):
+            return said
+        if isinstance(request, LogLikelihood):
+            return self._judge(request.continuation, said)
+        return self._write(request, said, room=room)
+
+    def _judge(self, continuation: str, said: str) -> LogProb:
+        tokens = self._count(continuation)
+        is_greedy = said.startswith(continuation)
+        return LogProb(
+            total=tokens * (LIKELY if is_greedy else UNLIKELY),
+            tokens=tokens,
+            bytes=len(continuation.encode()),
+            is_greedy=is_greedy,
+            boundary_merged=False,
+        )
+
+    def _write(self, request: Generate, said: str, *, room: int) -> Completion:
+        longest = min(request.max_tokens, room)
+        text = self._first(longest, said)
+        tokens = min(self._count(said), longest)
+        ends = [at for stop in request.stop if (at := text.find(stop)) >= 0]
+        if ends:
+            return Completion(text=text[: min(ends)], tokens=tokens, finish="stop")
+        if text == said:
+            return Completion(text=text, tokens=tokens, finish="end-of-text")
+        return Completion(text=text, tokens=tokens, finish="max-tokens" if longest == request.max_tokens else "window")
+
+    def _count(self, text: str) -> int:
+        return len(WORD.findall(text)) if self.tokens == "words" else len(text.encode())
+
+    def _first(self, tokens: int, text: str) -> str:
+        if self.tokens == "words":
+            return "".join(WORD.findall(text)[:tokens])
+        return text.encode()[:tokens].decode(errors="ignore")
+
+
+def from_table(answers: Mapping[str, str]) -> Script:
+    """Make a script that looks up the whole context; an unknown one is answered with nothing."""
+
+    def script(request: Request) -> str:
+        return answers.get(request.context, "")
+
+    return script

@@ -1,0 +1,45 @@
+"""What `evalkit prompt` prints: one prompt as the model gets it, and what became of its demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from evalkit import prompt
+from evalkit.assignment import find, gather
+from evalkit.errors import UsageError
+from evalkit.interfaces import LanguageModel
+from evalkit.prompt import Preview
+from evalkit.report.table import count
+from evalkit.run import choose_window, demonstrations
+from evalkit.settings import Settings
+from evalkit.task import load
+
+
+def show(settings: Settings, load_model: Callable[[], LanguageModel], *, example: str) -> str:
+    """Build the prompt of one example as a run builds it, with visible whitespace; `example` is an id or a place."""
+    names = [task.name for name in settings.tasks for task in load(name)]
+    if len(names) > 1:
+        raise UsageError(f"--task: found {len(names)} tasks, expected one, such as {names[0]}")
+    (assignment,) = gather(settings)
+    (shots,) = assignment.shots
+    chosen = find(assignment, example)
+    model = load_model()
+    job = (chosen, demonstrations(assignment, chosen, shots, settings))
+    window = choose_window(settings, model)
+    seen = prompt.preview(assignment.task, job, shots=shots, count_tokens=model.count_tokens, window=window)
+    return "\n".join(_lines(seen, title=f"{assignment.task.name}, {chosen.id}", shots=shots))
+
+
+def _lines(seen: Preview, *, title: str, shots: int) -> Sequence[str]:
+    used = f"{len(seen.used)} of {count(shots, 'shot')}" + (f": {', '.join(seen.used)}" if seen.used else "")
+    return [
+        f"{title}",
+        "",
+        seen.text,
+        "",
+        f"answer          {' or '.join(seen.answers)}",
+        f"tokens          {seen.tokens:,} and {seen.room:,} kept for the answer, of a window of {seen.window:,}",
+        f"demonstrations  {used}",
+        *([f"dropped         {', '.join(seen.dropped)}"] if seen.dropped else []),
+        *([] if seen.fits else ["does not fit the window even without demonstrations: a run counts and skips it"]),
+    ]

@@ -1,0 +1,179 @@
+"""The nouns: frozen records that every part of evalkit speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+RequestKind: TypeAlias = Literal["generate", "choice", "loglikelihood"]
+DemonstrationMode: TypeAlias = Literal["per-example", "fixed", "grouped", "first", "balanced"]
+FinishReason: TypeAlias = Literal["stop", "end-of-text", "max-tokens", "window"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of a dataset, before any prompt is built from it."""
+
+    id: str  # stable across order, --limit and machine
+    fields: Mapping[str, object]  # the columns of the data file, what templates read
+    targets: tuple[str, ...]  # right answers as text; the first is shown in demonstrations
+    choices: tuple[str, ...] = ()  # candidate answers, empty for free-form tasks
+    cluster: str | None = None  # examples that share one are near-duplicates of each other
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a task's examples come from: a generator of evalkit, a data file, or a dataset of the hub."""
+
+    kind: Literal["generator", "file", "hub"]
+    location: str  # the generator's name, a path, or a hub id
+    settings: Mapping[str, object]  # what the generator or the reader is given
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """The rule that picks the next token."""
+
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int | None = None  # keep the k likeliest tokens; 1 is greedy
+    top_p: float | None = None  # keep the smallest set of tokens with this probability
+    beams: int = 1  # beam width; above 1 the rule is beam search
+    length_penalty: float = 0.6  # alpha of ((5 + length) / 6) ** alpha (Wu 2016, eq. 14)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A checked task file: what is asked, how it is asked and how it is scored."""
+
+    name: str  # `arithmetic/2-digit-addition`: group, then subtask
+    version: int
+    group: str | None  # the task file it belongs to, where that holds several tasks
+    title: str  # what a table calls it
+    source: Source  # the examples that are evaluated
+    pool: Source | None  # the demonstrations; None draws them from the source itself
+    template: str  # text of the Jinja2 template that shows one example
+    description: str  # text before the demonstrations; empty for none
+    kind: RequestKind
+    metrics: tuple[str, ...]
+    paper_shots: int | None  # K of the GPT-3 paper, what `--shots paper` means
+    stop: tuple[str, ...]  # stop strings of a generation
+    max_tokens: int  # longest generation, in tokens
+    decoding: Decoding
+    columns: Mapping[str, str]  # evalkit's name of a field -> column of the data file
+    citation: str
+    separator: str = "\n\n"  # between description, demonstrations and question
+    choices: tuple[str, ...] = ()  # candidate answers shared by all examples; empty where each brings its own or none
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text before the answer, and what went into it."""
+
+    context: str  # never ends in whitespace
+    demonstrations: tuple[str, ...]  # ids of the demonstrations used, in order
+    shots_asked: int
+    tokens: int  # of the context with the start token, without the room kept for the answer
+    window: int  # tokens that prompt and answer share
+
+    @property
+    def shots_used(self) -> int:
+        """Demonstrations left after whole ones were dropped to fit the window."""
+        return len(self.demonstrations)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLikelihood:
+    """Ask for the log-probability of a continuation."""
+
+    context: str
+    continuation: str  # begins with the whitespace that the context does not end with
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Ask for text that continues a context."""
+
+    context: str
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 256
+    decoding: Decoding = Decoding()
+    seed: int = 0  # of this request alone, so that an answer does not depend on its batch
+
+
+Request: TypeAlias = LogLikelihood | Generate
+
+
+@dataclass(frozen=True, slots=True)
+class LogProb:
+    """The answer to a LogLikelihood."""
+
+    total: float  # nats, summed over the continuation
+    tokens: int  # of the continuation
+    bytes: int  # of the continuation in UTF-8
+    is_greedy: bool  # every token of the continuation is the likeliest one
+    boundary_merged: bool  # a token spans the end of the context and the start of the continuation
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The answer to a Generate."""
+
+    text: str  # up to, and without, the first stop string
+    tokens: int  # generated, those of the stop string included
+    finish: FinishReason
+
+
+Response: TypeAlias = LogProb | Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One example as evaluated."""
+
+    task: str
+    shots: int  # asked for
+    example: Example
+    prompt: Prompt | None  # None where not even the example alone fits the window
+    responses: tuple[Response, ...]
+    statistics: Mapping[str, tuple[float, ...]]  # metric -> what its aggregation sums up
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Any number that is ever printed."""
+
+    value: float
+    low: float  # of the 95 % interval
+    high: float
+    n: int  # examples it rests on
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row of results: a task at one number of shots, by one model."""
+
+    task: str
+    title: str
+    shots: int  # asked for
+    shots_used: float  # mean over the samples
+    model: str
+    metric: str
+    is_proportion: bool  # the estimate lies in 0..1, and tables show it in percent
+    subset: str  # "all", or `field=value` where results are split by a field
+    estimate: Estimate | None  # None where no example could be scored
+    skipped: int  # examples that do not fit the window at zero shots
+    signature: str
+
+
+Cell: TypeAlias = str | int | float | Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns, rows, caption, notes: the only thing a renderer sees."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+    notes: tuple[str, ...] = ()

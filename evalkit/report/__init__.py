@@ -1,0 +1,1 @@
+"""Renderers: one table as Markdown, CSV, LaTeX, HTML and text."""

@@ -1,0 +1,55 @@
+"""The notes under a table of results: what a reader must know to read the numbers right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evalkit.records import Result
+from evalkit.report import table
+
+
+def write(
+    results: Sequence[Result], *, means: Sequence[Result], signatures: Sequence[str], window: int
+) -> tuple[str, ...]:
+    """Say how intervals are made and what did not fit the window; then the signatures.
+
+    `results` are those of single tasks on all of their examples, `means` those of groups.
+    """
+    return (*_intervals(results, means), *_skipped(results, window), *_dropped(results, window), *signatures)
+
+
+def _intervals(results: Sequence[Result], means: Sequence[Result]) -> Iterator[str]:
+    if any(result.is_proportion for result in results):
+        yield "Intervals of proportions are Wilson's."
+    if means:
+        sources = {True: "Price and Bonett 2004", False: "Zou, Huang and Zhang 2009"}
+        used = " and ".join(dict.fromkeys(sources[result.is_proportion] for result in means))
+        yield f"A mean counts every task alike; its interval adds the variances of the tasks ({used})."
+
+
+def _skipped(results: Sequence[Result], window: int) -> Iterator[str]:
+    for result in _once(results):
+        if result.skipped:
+            scored = 0 if result.estimate is None else result.estimate.n
+            yield (
+                f"{_where(result)}: {result.skipped:,} of {scored + result.skipped:,} examples do not fit the window "
+                f"of {window:,} tokens even without demonstrations, and are not scored."
+            )
+
+
+def _dropped(results: Sequence[Result], window: int) -> Iterator[str]:
+    for result in _once(results):
+        if result.estimate is not None and result.shots_used < result.shots:
+            yield (
+                f"{_where(result)}: {result.shots_used:.2f} demonstrations on average, as no more fit the window of "
+                f"{window:,} tokens or are in the pool."
+            )
+
+
+def _once(results: Sequence[Result]) -> list[Result]:
+    """Keep one result a task and number of shots: metrics share their prompts."""
+    return list({(result.task, result.shots): result for result in results}.values())
+
+
+def _where(result: Result) -> str:
+    return f"{result.title}, {table.count(result.shots, 'shot')}"

@@ -1,0 +1,103 @@
+"""Results as a table, the one shape that every renderer reads: tasks down, numbers of shots across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, TypeVar
+
+from evalkit.records import Cell, Estimate, Result, Table
+
+T = TypeVar("T")
+Row: TypeAlias = tuple[str, str, str, str]  # task, title, metric, subset
+
+NOTHING = "–"  # what an absent number prints as
+
+
+def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
+    """Arrange results in their own order; columns that would hold one value throughout go to the caption."""
+    cells = {(_row(result), result.shots): result for result in results}
+    rows = _distinct(_row(result) for result in results)
+    shots = _distinct(result.shots for result in results)
+    metrics = _distinct((result.metric, result.is_proportion) for result in results)
+    has_subsets = any(result.subset != "all" for result in results)
+    counts_agree = all(len({e.n for s in shots if (e := _estimate(cells.get((row, s))))}) <= 1 for row in rows)
+    unit = ", %" if all(is_proportion for _, is_proportion in metrics) else ""
+
+    columns = ["task", *["metric"] * (len(metrics) > 1), *["examples"] * has_subsets, *["n"] * counts_agree]
+    for number in shots:
+        columns += [f"{count(number, 'shot')}{unit}", *[f"n, {count(number, 'shot')}"] * (not counts_agree)]
+
+    body: list[tuple[Cell, ...]] = []
+    for row in rows:
+        _, title, metric, subset = row
+        here = [_estimate(cells.get((row, number))) for number in shots]
+        line: list[Cell] = [title, *[metric] * (len(metrics) > 1), *[subset] * has_subsets]
+        if counts_agree:
+            line.append(next((e.n for e in here if e), 0))
+        for estimate in here:
+            line += [estimate, *[estimate.n if estimate else 0] * (not counts_agree)]
+        body.append(tuple(line))
+
+    return Table(columns=tuple(columns), rows=tuple(body), caption=_caption(results, metrics), notes=tuple(notes))
+
+
+def count(number: int, noun: str) -> str:
+    """Write `0 shots`, `1 shot`, `2 shots`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def number(value: float) -> str:
+    """Print a value with two decimals, as the paper's Table H.1; never `-0.00`."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Print the interval as its bounds: a proportion's interval is not symmetric."""
+    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def text(cell: Cell) -> str:
+    """Print a cell as plain text."""
+    if cell is None:
+        return NOTHING
+    if isinstance(cell, Estimate):
+        return f"{number(cell.value)} {interval(cell)}"
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return number(cell)
+    return cell
+
+
+def is_numeric(table: Table, column: int) -> bool:
+    """Whether a column holds numbers, and so is set to the right."""
+    return all(not isinstance(row[column], str) for row in table.rows)
+
+
+def percent(estimate: Estimate) -> Estimate:
+    """Scale a proportion; rounding at 1e-10 takes off what 100 * 0.58 adds."""
+    value, low, high = (round(100 * x, 10) for x in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value=value, low=low, high=high, n=estimate.n)
+
+
+def _estimate(result: Result | None) -> Estimate | None:
+    if result is None or result.estimate is None:
+        return None
+    return percent(result.estimate) if result.is_proportion else result.estimate
+
+
+def _row(result: Result) -> Row:
+    metric = f"{result.metric}, %" if result.is_proportion else result.metric
+    return result.task, result.title, metric, result.subset
+
+
+def _caption(results: Sequence[Result], metrics: Sequence[tuple[str, bool]]) -> str:
+    models = ", ".join(_distinct(result.model for result in results))
+    what = " and ".join(name + " in %" * is_proportion for name, is_proportion in metrics)
+    return f"{what[:1].upper()}{what[1:]} of {models}, with 95 % intervals"
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,49 @@
+"""What one run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from evalkit.errors import UsageError
+from evalkit.records import DemonstrationMode
+from evalkit.registry import suggest
+
+Shots: TypeAlias = int | Literal["paper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The flags of `evalkit run`; UsageError where one cannot be carried out."""
+
+    tasks: tuple[str, ...]  # names, or paths of task files
+    data: str | None = None  # examples to use instead of the task's own
+    model: str = "nano"
+    shots: tuple[Shots, ...] = (0,)  # "paper" is each task's K in the GPT-3 paper
+    demos: DemonstrationMode = "per-example"
+    seed: int = 0  # of demonstrations, of --limit and of decoding
+    limit: int | None = None  # examples a task, a seeded sample
+    window: int | None = None  # None is the model's own
+    device: str | None = None
+    dtype: str | None = None
+    by: str | None = None  # field of the examples that splits every row
+    token_budget: int = 16_384  # tokens of prompts and answers in a batch
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without reading anything."""
+        if not self.tasks:
+            raise UsageError("found no task; name one with --task, `evalkit tasks` lists them")
+        if not self.shots:
+            raise UsageError("--shots: found no number, expected one or several such as 0,1,10 or paper")
+        for shots in self.shots:
+            if isinstance(shots, int) and shots < 0:
+                raise UsageError(f"--shots: found {shots}, expected 0 or more")
+        for flag, value in (("limit", self.limit), ("window", self.window), ("token-budget", self.token_budget)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{flag}: found {value}, expected 1 or more")
+        if self.demos not in get_args(DemonstrationMode):
+            raise UsageError(
+                f"--demos: unknown mode {self.demos!r}; {suggest(self.demos, get_args(DemonstrationMode))}"
+            )

@@ -1,0 +1,66 @@
+"""What several tests share: golden files, a tokenizer that can be counted by hand, small tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evalkit import task
+from evalkit.records import Example, Source, Task
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with tests/golden/NAME, byte for byte."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        assert path.is_file(), f"no golden file {name}; run pytest --update-golden"
+        assert text.encode() == path.read_bytes()
+
+    return compare
+
+
+def count_pieces(texts: Sequence[str]) -> list[int]:
+    """Count a start token and the words (with the space before them), other signs and other whitespace of each text."""
+    return [1 + len(re.findall(r" ?\w+| ?[^\w\s]|\s", text)) for text in texts]
+
+
+@pytest.fixture
+def addition() -> Task:
+    return task.load("arithmetic/2-digit-addition")[0]
+
+
+@pytest.fixture
+def quiz(addition: Task) -> Task:
+    """A free-form task on file rows, with a description and one blank line between the parts."""
+    return replace(
+        addition,
+        name="quiz",
+        group=None,
+        source=Source("file", "quiz.jsonl", {}),
+        pool=None,
+        template="Question: {{ question }}\nAnswer:",
+        description="Answer the questions.",
+        separator="\n\n",
+        columns={"question": "question", "target": "answer"},
+        max_tokens=4,
+    )
+
+
+def item(number: int, *, target: str = " yes", cluster: str | None = None, text: str | None = None) -> Example:
+    """Make an example whose one-word question differs from all others'."""
+    return Example(f"id{number}", {"question": text or f"word{number}"}, (target,), cluster=cluster)

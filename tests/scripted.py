@@ -1,0 +1,43 @@
+"""A model that works arithmetic out, wrong one time in seven; as a program, the command line on that model.
+
+`python -m tests.scripted SECONDS run --task …` writes a line to stdout after every batch, so that a test can stop it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+
+from evalkit.cli import main
+from evalkit.models.scripted import ScriptedModel
+from evalkit.records import Request, Response
+
+OPERATIONS = {"plus": lambda a, b: a + b, "minus": lambda a, b: a - b, "times": lambda a, b: a * b}
+
+
+def calculate(request: Request) -> str:
+    """Answer the last question of a context, and go on with another as a decoder would."""
+    asked = request.context.rsplit("Q: What is ", 1)[1].removesuffix("?\n\nA:")
+    match = re.fullmatch(r"(\d+) (plus|minus|times) (\d+)", asked)
+    if match is None:
+        return " unknown\n\nQ:"
+    value = OPERATIONS[match[2]](int(match[1]), int(match[3]))
+    is_wrong = sha256(request.context.encode()).digest()[0] % 7 == 0
+    return f" {value + is_wrong}\n\nQ:"
+
+
+class Announcing(ScriptedModel):
+    """Says when a batch is answered, before it can be stored."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        responses = super().answer(requests)
+        sys.stdout.write("batch\n")
+        sys.stdout.flush()
+        return responses
+
+
+if __name__ == "__main__":
+    seconds = float(sys.argv[1])
+    sys.exit(main(sys.argv[2:], load=lambda _: Announcing(calculate, seconds=seconds)))
