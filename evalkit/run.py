@@ -226,13 +226,12 @@ def sign_groups(assignments: Sequence[Assignment], sign: score.Sign) -> tuple[st
 
 
 def footnotes(
-    results: Iterable[Result], assignments: Iterable[Assignment], *, signatures: Sequence[str], window: int
+    results: Sequence[Result], assignments: Iterable[Assignment], *, signatures: Sequence[str], window: int
 ) -> tuple[str, ...]:
     """Write the notes under the table."""
     names = {assignment.task.name for assignment in assignments}
-    whole = [result for result in results if result.subset == score.ALL]
-    single = [result for result in whole if result.task in names]
-    means = [result for result in whole if result.task not in names]
+    single = [result for result in results if result.task in names and result.subset == score.ALL]
+    means = [result for result in results if result.task not in names]
     return notes.write(single, means=means, signatures=signatures, window=window)
 
 

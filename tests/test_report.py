@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas
 import pytest
 
+from evalkit.interfaces import Progress
 from evalkit.records import Completion, Estimate, Example, Prompt, Result, Sample, Table
 from evalkit.report import csv, html, latex, markdown, notes, progress, table, terminal
-from evalkit.interfaces import Progress
 
 HOSTILE = 'a|b & <script>alert("x")</script> \\ $x$ 100% #1 _y_ {z} ~^ `c` [d](e) *f*\nnew–line é'
 
@@ -191,6 +191,7 @@ def test_latex_compiles_where_there_is_a_compiler(tmp_path: Path) -> None:
         [compiler, "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
         cwd=tmp_path,
         capture_output=True,
+        check=False,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
@@ -259,3 +260,8 @@ def test_progress_elsewhere_than_on_a_terminal_is_a_line_every_few_seconds() -> 
         "answering: 700 of 1,000 examples, 50.0 examples/s, 0:06 left",  # the first 400 were there before
         "answering: 1,000 of 1,000 examples, 50.0 examples/s",
     ]
+
+
+def test_notes_say_why_a_mean_is_missing() -> None:
+    missing = result("2d", 0, None, subset="withheld=true")
+    assert any("no mean" in note for note in notes.write(ADDITION, means=[missing], signatures=[], window=2048))

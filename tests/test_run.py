@@ -127,7 +127,7 @@ def test_too_little_memory_changes_nothing_but_the_batches(tmp_path: Path) -> No
 
 
 def test_too_little_memory_for_one_request_is_an_error_that_keeps_the_rest(tmp_path: Path) -> None:
-    with pytest.raises(ModelMemoryError, match="single request of 39 tokens.*finished answers are kept"):
+    with pytest.raises(ModelMemoryError, match=r"single request of 39 tokens.*finished answers are kept"):
         evaluate(settings(tmp_path), ScriptedModel(calculate, most_requests=0))
 
 

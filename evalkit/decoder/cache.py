@@ -19,8 +19,9 @@ class KVCache:
         self, config: DecoderConfig, *, rows: int, capacity: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         shape = (rows, config.heads, capacity, config.head_size)
-        self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)]  # (B, H, S, D) each
-        self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)]
+        # Zeros, not whatever memory held: a masked position still counts with weight 0, and 0 x NaN is NaN.
+        self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]  # (B, H, S, D) each
+        self.values = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # (B,) tokens in each row
         self.longest = 0  # the same as a number of Python, so that no step waits for the device
         self.shortest = 0

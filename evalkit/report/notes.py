@@ -13,7 +13,7 @@ def write(
 ) -> tuple[str, ...]:
     """Say how intervals are made and what did not fit the window; then the signatures.
 
-    `results` are those of single tasks on all of their examples, `means` those of groups.
+    `results` are those of single tasks on all of their examples, `means` those of groups on any.
     """
     return (*_intervals(results, means), *_skipped(results, window), *_dropped(results, window), *signatures)
 
@@ -25,6 +25,8 @@ def _intervals(results: Sequence[Result], means: Sequence[Result]) -> Iterator[s
         sources = {True: "Price and Bonett 2004", False: "Zou, Huang and Zhang 2009"}
         used = " and ".join(dict.fromkeys(sources[result.is_proportion] for result in means))
         yield f"A mean counts every task alike; its interval adds the variances of the tasks ({used})."
+    if any(result.estimate is None for result in means):
+        yield "There is no mean where a task has no examples to score."
 
 
 def _skipped(results: Sequence[Result], window: int) -> Iterator[str]:

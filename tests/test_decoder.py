@@ -1,0 +1,103 @@
+"""The decoder against the published counts, plain masked attention and itself."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from evalkit.decoder.attention import attend, attend_in_band
+from evalkit.decoder.cache import KVCache
+from evalkit.decoder.config import GPT3_SHAPES, DecoderConfig
+from evalkit.decoder.generation import prefill
+from evalkit.decoder.model import Decoder
+from evalkit.errors import CheckpointError
+from tests.decoders import make_decoder
+
+# Brown 2020, Table D.1, in millions; the paper prints four digits at most.
+PUBLISHED = {
+    "125M": 125,
+    "350M": 356,
+    "760M": 760,
+    "1.3B": 1320,
+    "2.7B": 2650,
+    "6.7B": 6660,
+    "13B": 12850,
+    "175B": 174600,
+}
+
+
+@pytest.mark.parametrize("name", GPT3_SHAPES)
+def test_gpt3_sizes_have_the_published_parameter_counts(name: str) -> None:
+    decoder = Decoder(DecoderConfig.gpt3(name), device="meta")
+    count = sum(parameter.numel() for parameter in decoder.parameters())
+    # All rows agree within 0.4 %: the paper rounds 1,315.7M up to 1,320M.
+    assert count / 1e6 == pytest.approx(PUBLISHED[name], rel=0.004)
+
+
+def test_gpt3_layers_alternate_dense_and_banded() -> None:
+    assert DecoderConfig.gpt3("125M", band=128).bands == (None, 128) * 6
+
+
+def test_unknown_gpt3_size_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"no GPT-3 size '20B'; the sizes are 125M"):
+        DecoderConfig.gpt3("20B")
+
+
+@pytest.mark.parametrize(("tokens", "band"), [(1, 4), (4, 4), (5, 4), (8, 4), (31, 4), (33, 16), (7, 100)])
+def test_banded_attention_equals_a_dense_mask(tokens: int, band: int) -> None:
+    query, key, value = torch.randn(3, 2, 3, tokens, 8, generator=torch.Generator().manual_seed(tokens))
+    place = torch.arange(tokens)
+    mask = (place[:, None] >= place) & (place[:, None] - place < band)
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(attend(query, key, value, band=band, scale=None), expected)
+    torch.testing.assert_close(attend_in_band(query, key, value, band=band, scale=None), expected)
+
+
+def test_cached_steps_equal_one_forward_in_a_batch_of_unequal_lengths() -> None:
+    decoder = make_decoder(band=8, window=64)
+    generator = torch.Generator().manual_seed(3)
+    rows = [torch.randint(0, 300, (length,), generator=generator).tolist() for length in (3, 20, 9, 33)]
+    known = (3, 17, 9, 25)  # tokens that are prefilled; the others follow one at a time, where there are any
+    cache, hidden = prefill(decoder, [ids[:count] for ids, count in zip(rows, known, strict=True)], capacity=64)
+    found = [[vector] for vector in hidden]
+    for step in range(8):
+        tokens = torch.tensor([[ids[min(count + step, len(ids) - 1)]] for ids, count in zip(rows, known, strict=True)])
+        hidden = decoder(tokens, cache=cache)[:, -1]
+        cache.advance()
+        for row, (ids, count) in enumerate(zip(rows, known, strict=True)):
+            if count + step < len(ids):
+                found[row].append(hidden[row])
+    for ids, count, states in zip(rows, known, found, strict=True):
+        alone = decoder(torch.tensor([ids]))[0, count - 1 :]
+        torch.testing.assert_close(torch.stack(states), alone, atol=2e-5, rtol=1e-4)
+
+
+def test_sequence_that_begins_later_has_later_positions() -> None:
+    decoder = make_decoder(window=64)
+    tokens = torch.tensor([[5, 6, 7], [5, 6, 7]])
+    hidden = decoder(tokens, start=torch.tensor([0, 40]))
+    torch.testing.assert_close(hidden[:1], decoder(tokens[:1]))
+    assert not torch.allclose(hidden[0], hidden[1])
+
+
+def test_selected_rows_keep_their_content() -> None:
+    decoder = make_decoder()
+    cache, _ = prefill(decoder, [[1, 2, 3], [4, 5], [6]], capacity=8)
+    before = [key.clone() for key in cache.keys]
+    cache.select(torch.tensor([2, 0, 0]))
+    assert cache.lengths.tolist() == [1, 3, 3]
+    assert (cache.shortest, cache.longest) == (1, 3)
+    assert all(torch.equal(new, old[[2, 0, 0]]) for new, old in zip(cache.keys, before, strict=True))
+
+
+def test_residual_projections_start_smaller() -> None:
+    config = DecoderConfig.gpt3("125M", vocab_size=64, window=32)
+    block = Decoder(config).initialise(seed=0).blocks[0]
+    # Radford 2019: 0.02 / sqrt(2 x 12 layers)
+    assert block.attention_out.weight.std().item() == pytest.approx(0.02 / 24**0.5, rel=0.02)
+    assert block.qkv.weight.std().item() == pytest.approx(0.02, rel=0.02)
+
+
+def test_cache_takes_the_memory_its_shape_says() -> None:
+    config = make_decoder().config
+    cache = KVCache(config, rows=3, capacity=10, device=torch.device("cpu"), dtype=torch.float32)
+    assert cache.keys[0].shape == (3, config.heads, 10, config.head_size)

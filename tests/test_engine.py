@@ -1,0 +1,197 @@
+"""The engine's answers: the peer's numbers, and the same whatever else is in the batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from evalkit.decoder.engine import DecoderModel, from_folder, load
+from evalkit.errors import CheckpointError, ModelMemoryError, UsageError, WindowError
+from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb
+from tests.decoders import make_tokenizer, save_gpt2, save_native
+
+SAMPLED = Decoding(temperature=1.0)
+CONTEXTS = ["The cat", "Q: What is 98 plus 45?\n\nA:", "Größe", "The mat sat on the cat and the", ""]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("native")
+    save_native(folder, window=96)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> DecoderModel:
+    return from_folder(folder, name="random")
+
+
+def test_log_likelihoods_equal_transformers(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    model = from_folder(tmp_path, name="twin")
+    pairs = [("The cat", " sat on the mat."), ("Q: What is 98 plus 45?\n\nA:", " 143"), ("", "The cat"), ("a", " b")]
+    found = model.answer([LogLikelihood(*pair) for pair in pairs])
+    made = make_tokenizer()
+    for (context, continuation), answer in zip(pairs, found, strict=True):
+        before = made.encode([context])[0].ids or [made.end_of_text]
+        after = made.encode([continuation])[0].ids
+        with torch.inference_mode():
+            logprobs = twin(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+        expected = logprobs[torch.arange(len(after)), torch.tensor(after)].sum().item()
+        assert isinstance(answer, LogProb)
+        assert answer.total == pytest.approx(expected, abs=1e-4)
+        assert answer.is_greedy == (logprobs.argmax(-1).tolist() == after)
+        assert (answer.tokens, answer.bytes) == (len(after), len(continuation.encode()))
+
+
+def test_greedy_answers_equal_transformers(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    model = from_folder(tmp_path, name="twin")
+    made = make_tokenizer()
+    found = model.answer([Generate(context, max_tokens=20) for context in CONTEXTS[:4]])
+    for context, answer in zip(CONTEXTS, found, strict=False):
+        ids = torch.tensor([made.encode([context])[0].ids])
+        whole = twin.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, pad_token_id=0)
+        new = whole[0, ids.shape[1] :].tolist()
+        assert isinstance(answer, Completion)
+        assert answer.text == made.decode(new[:-1] if new[-1] == made.end_of_text else new)
+        assert answer.tokens == len(new)
+
+
+def test_beam_answers_equal_transformers(tmp_path: Path) -> None:
+    # transformers divides by length ** penalty, so only a penalty of 0 is the same rule in both
+    twin = save_gpt2(tmp_path)
+    model = from_folder(tmp_path, name="twin")
+    made = make_tokenizer()
+    rule = Decoding(beams=4, length_penalty=0.0)
+    found = model.answer([Generate(context, max_tokens=12, decoding=rule) for context in CONTEXTS[:4]])
+    for context, answer in zip(CONTEXTS, found, strict=False):
+        ids = torch.tensor([made.encode([context])[0].ids])
+        whole = twin.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            num_beams=4,
+            do_sample=False,
+            length_penalty=0.0,
+            early_stopping="never",
+            pad_token_id=0,
+        )
+        assert isinstance(answer, Completion)
+        assert answer.text == made.decode(whole[0, ids.shape[1] :].tolist())
+
+
+def test_length_penalty_prefers_longer_answers(model: DecoderModel) -> None:
+    short, long = (
+        model.answer([Generate(c, max_tokens=12, stop=("e",), decoding=Decoding(beams=4, length_penalty=alpha)) for c in CONTEXTS])
+        for alpha in (0.0, 3.0)
+    )
+    assert sum(a.tokens for a in long) > sum(a.tokens for a in short)
+
+
+@pytest.mark.parametrize(
+    "rule", [Decoding(), SAMPLED, Decoding(temperature=0.7, top_k=40), Decoding(temperature=1.0, top_p=0.9), Decoding(beams=4)]
+)
+def test_an_answer_does_not_depend_on_its_batch(model: DecoderModel, rule: Decoding) -> None:
+    requests = [Generate(context, max_tokens=15, decoding=rule, seed=n) for n, context in enumerate(CONTEXTS)]
+    together = model.answer(requests)
+    assert together == [model.answer([request])[0] for request in requests]
+    assert model.answer(requests[::-1]) == together[::-1]
+
+
+def test_mixed_requests_come_back_in_order(model: DecoderModel) -> None:
+    requests = [Generate("The cat", max_tokens=3), LogLikelihood("The", " cat"), Generate("A", max_tokens=2, decoding=SAMPLED)]
+    kinds = [type(answer) for answer in model.answer([*requests, requests[1]])]
+    assert kinds == [Completion, LogProb, Completion, LogProb]
+    assert model.answer([]) == []
+
+
+def test_seeds_decide_sampled_answers(model: DecoderModel) -> None:
+    texts = {model.answer([Generate("The cat", max_tokens=12, decoding=SAMPLED, seed=seed)])[0].text for seed in range(5)}
+    assert len(texts) == 5
+
+
+def test_top_k_of_one_is_greedy(model: DecoderModel) -> None:
+    greedy, first = (
+        model.answer([Generate(c, max_tokens=10, decoding=rule) for c in CONTEXTS])
+        for rule in (Decoding(), Decoding(temperature=1.5, top_k=1))
+    )
+    assert greedy == first
+
+
+def test_log_likelihoods_sum_over_any_split(model: DecoderModel) -> None:
+    # single characters between blanks: no token crosses a split
+    text = " a b c d e f"
+    [whole] = model.answer([LogLikelihood("x", text)])
+    parts = model.answer([LogLikelihood("x" + text[:cut], text[cut : cut + 2]) for cut in range(0, len(text), 2)])
+    assert sum(part.total for part in parts) == pytest.approx(whole.total, abs=1e-4)
+    assert not any(part.boundary_merged for part in parts)
+
+
+def test_token_across_the_boundary_is_recorded(model: DecoderModel) -> None:
+    [answer] = model.answer([LogLikelihood("The ca", "t sat")])
+    assert answer.boundary_merged
+    assert not model.answer([LogLikelihood("The cat", " sat")])[0].boundary_merged
+
+
+def test_stop_string_ends_an_answer_and_is_left_out(model: DecoderModel) -> None:
+    [free] = model.answer([Generate("The cat", max_tokens=30, decoding=SAMPLED, seed=1)])
+    stop = free.text[4:6]
+    [stopped] = model.answer([Generate("The cat", max_tokens=30, decoding=SAMPLED, seed=1, stop=(stop, "never here"))])
+    assert stopped.text == free.text[: free.text.index(stop)]
+    assert stopped.finish == "stop"
+
+
+def test_answer_ends_with_the_window(model: DecoderModel) -> None:
+    context = " a" * 40
+    room = model.window - model.count_tokens([context])[0]
+    for beams in (1, 4):
+        [answer] = model.answer([Generate(context, max_tokens=1000, decoding=Decoding(beams=beams))])
+        assert answer.finish in ("window", "end-of-text")
+        assert answer.tokens <= room
+    [sampled] = model.answer([Generate(context, max_tokens=room, decoding=SAMPLED, seed=3)])
+    assert sampled.finish in ("max-tokens", "end-of-text")
+
+
+def test_prompt_beyond_the_window_is_refused(model: DecoderModel) -> None:
+    with pytest.raises(WindowError, match="needs .* tokens, the window of random holds 96"):
+        model.answer([Generate(" a" * 200)])
+    with pytest.raises(WindowError):
+        model.answer([LogLikelihood(" a" * 60, " b" * 60)])
+
+
+def test_empty_continuation_is_refused(model: DecoderModel) -> None:
+    with pytest.raises(UsageError, match="has no tokens"):
+        model.answer([LogLikelihood("The cat", "")])
+
+
+def test_stream_gives_the_text_of_the_answer(model: DecoderModel) -> None:
+    for stop in ((), ("t", " the")):
+        request = Generate("Größe", max_tokens=40, decoding=SAMPLED, seed=2, stop=stop)
+        assert "".join(model.stream(request)) == model.answer([request])[0].text
+
+
+def test_smaller_window_is_kept_to(folder: Path) -> None:
+    model = from_folder(folder, name="random", window=20)
+    [answer] = model.answer([Generate("The cat", max_tokens=100, decoding=SAMPLED)])
+    assert answer.tokens <= 20 - model.count_tokens(["The cat"])[0]
+    with pytest.raises(UsageError, match="window 97: random has 96 positions"):
+        from_folder(folder, name="random", window=97)
+
+
+def test_unknown_device_dtype_and_model_are_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="device 'tpu9' cannot be used"):
+        from_folder(folder, name="random", device="tpu9")
+    with pytest.raises(UsageError, match="dtype 'int3' is not known"):
+        from_folder(folder, name="random", dtype="int3")
+    with pytest.raises(CheckpointError, match="is a file"):
+        load(str(folder / "config.json"))
+
+
+def test_memory_error_of_the_device_is_reported_as_ours(model: DecoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(model, "_decoder", exhausted)
+    with pytest.raises(ModelMemoryError, match="too little memory"):
+        model._compute_all([LogLikelihood("a", " b")]) if hasattr(model, "_compute_all") else model.answer([LogLikelihood("a", " b")])
