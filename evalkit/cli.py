@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Load: TypeAlias = "Callable[[Settings], LanguageModel]"
+Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 CLOSED = 141  # and for a pipe that nobody reads any more
@@ -101,7 +101,7 @@ def run(
     )
     with ProgressDisplay(sys.stderr, unit="examples") as display:
         try:
-            outcome = evaluate(settings, partial(context.obj, settings), on_progress=display)
+            outcome = evaluate(settings, _loader(context, settings), on_progress=display)
         except KeyboardInterrupt:
             last = display.last
             kept = last.done if last is not None and last.what == "answering" else 0
@@ -141,7 +141,96 @@ def prompt(
         seed=seed,
         window=window,
     )
-    typer.echo(preview.show(settings, partial(context.obj, settings), example=example))
+    typer.echo(preview.show(settings, _loader(context, settings), example=example))
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    text: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="What to continue; without it, nothing.")] = "",
+    model: ModelFlag = "nano",
+    max_tokens: Annotated[int, typer.Option(help="Longest answer in tokens; the window may end it before.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the fewest tokens of this probability.")] = None,
+    beams: Annotated[int, typer.Option(help="Beam search of this width, with --temperature 0.")] = 1,
+    length_penalty: Annotated[float, typer.Option(help="Of beam search; above 0 favours long answers.")] = 0.6,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be repeated.")
+    ] = None,
+    seed: SeedFlag = 0,
+    window: WindowFlag = None,
+    device: DeviceFlag = None,
+    dtype: DtypeFlag = None,
+) -> None:
+    """Continue a text, token by token as it is generated."""
+    from evalkit.generate import checked, stream
+    from evalkit.records import Decoding, Generate
+
+    rule = Decoding(temperature, top_k, top_p, beams, length_penalty)
+    request = checked(Generate(text, tuple(stop or ()), max_tokens, rule, seed))
+    for piece in stream(context.obj(model, device=device, dtype=dtype, window=window), request):
+        typer.echo(piece, nl=False)
+        sys.stdout.flush()
+    typer.echo()
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A training that ships with evalkit: nano.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH[,PATH]", help="Text: txt, jsonl, parquet, folders.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where checkpoints go; begun there, it goes on.")
+    ] = None,
+    init_from: Annotated[str | None, typer.Option(metavar="MODEL", help="Let this checkpoint learn on.")] = None,
+    size: Annotated[str, typer.Option(help="GPT-3's size of a new decoder, 125M to 175B.")] = "125M",
+    shape: Annotated[str | None, typer.Option(metavar="L,D,H", help="Or its layers, width and heads.")] = None,
+    vocab_size: Annotated[int, typer.Option(help="Tokens of a new byte-level BPE.")] = 8192,
+    tokenizer: Annotated[Path | None, typer.Option(metavar="DIR", help="Use this tokenizer instead.")] = None,
+    tokens: Annotated[int, typer.Option(help="To learn from in all.")] = 10_000_000,
+    length: Annotated[int, typer.Option(help="Tokens of a packed sequence.")] = 2048,
+    rows: Annotated[int, typer.Option(help="Sequences computed at once.")] = 1,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of a step, after the ramp.")] = 32_768,
+    first_batch_tokens: Annotated[int | None, typer.Option(help="Tokens of the first step, if fewer.")] = None,
+    ramp_tokens: Annotated[int, typer.Option(help="Over which the batch grows.")] = 0,
+    warmup_tokens: Annotated[int, typer.Option(help="Over which the learning rate rises.")] = 0,
+    learning_rate: Annotated[float, typer.Option(help="Highest; falls to a tenth along a cosine.")] = 6e-4,
+    checkpoint_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile; needs a C++ compiler.")] = False,
+    seed: Annotated[int, typer.Option(help="Of weights and of the order of documents.")] = 0,
+    device: DeviceFlag = None,
+) -> None:
+    """Train a decoder. A training that was stopped goes on with the same command, to the same weights."""
+    from evalkit.report.progress import ProgressDisplay
+    from evalkit.training import NewDecoder, Request, train
+
+    request = Request(
+        recipe=recipe,
+        data=_paths(data),
+        out=out,
+        init_from=init_from,
+        new=NewDecoder(size=size, shape=shape, vocab_size=vocab_size, tokenizer=tokenizer),
+        tokens=tokens,
+        length=length,
+        rows=rows,
+        numbers={
+            "batch_tokens": batch_tokens,
+            "first_batch_tokens": first_batch_tokens,
+            "ramp_tokens": ramp_tokens,
+            "warmup_tokens": warmup_tokens,
+            "learning_rate": learning_rate,
+            "checkpoint_steps": checkpoint_steps,
+            "compile": compiled,
+            "seed": seed,
+        },
+        device=device,
+    )
+    with ProgressDisplay(sys.stderr, unit="tokens") as display:
+        outcome = train(request, on_progress=display)
+    typer.echo(f"model: {outcome.folder}")
+    typer.echo(f"loss curve: {outcome.curve}")
 
 
 @app.command()
@@ -166,11 +255,11 @@ def models() -> None:
     typer.echo(f"{'HUB ID':<12}a checkpoint of the Hugging Face hub, such as openai-community/gpt2")
 
 
-def load_model(settings: Settings) -> LanguageModel:
+def load_model(name: str, *, device: str | None, dtype: str | None, window: int | None) -> LanguageModel:
     """Load the model that --model names."""
     from evalkit.models.load import load
 
-    return load(settings.model, device=settings.device, dtype=settings.dtype, window=settings.window)
+    return load(name, device=device, dtype=dtype, window=window)
 
 
 def main(arguments: Sequence[str] | None = None, *, load: Load = load_model) -> int:
@@ -213,6 +302,11 @@ def _explain(error: Exception) -> tuple[str, int]:
     return f"error: unexpected {type(error).__name__}: {error}; --debug shows where it comes from", 1
 
 
+def _loader(context: typer.Context, settings: Settings) -> Callable[[], LanguageModel]:
+    """Load the model of a run once it is needed."""
+    return partial(context.obj, settings.model, device=settings.device, dtype=settings.dtype, window=settings.window)
+
+
 def _say(message: str, code: int) -> int:
     typer.echo(" ".join(message.split()), err=True)
     return code
@@ -220,6 +314,10 @@ def _say(message: str, code: int) -> int:
 
 def _names(task: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in task.split(",") if name.strip())
+
+
+def _paths(text: str | None) -> tuple[Path, ...]:
+    return tuple(Path(part.strip()) for part in (text or "").split(",") if part.strip())
 
 
 def _shots(text: str) -> tuple[Shots, ...]:

@@ -16,27 +16,20 @@ prompt: the context is shown as it stands and the completion is the target.
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
-from typing import TypeAlias
 
-from evalkit import registry
+from evalkit import registry, rows
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Source, Task
+from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
 
 ANSWERS = ("target", "label", "choices")
 IDENTITY = ("id", "cluster")
 READY_MADE = ("context", "completion")
-
-Row: TypeAlias = dict[str, object]
-Place: TypeAlias = str  # where a row stands, such as `test.jsonl:17`
 
 
 def load(source: Source, *, task: Task) -> tuple[Example, ...]:
@@ -47,8 +40,8 @@ def load(source: Source, *, task: Task) -> tuple[Example, ...]:
     if source.kind == "generator":
         made: tuple[Example, ...] = registry.resolve(registry.GENERATORS, source.location)(**source.settings)
         return made
-    rows = _hub_rows(source) if source.kind == "hub" else _file_rows(Path(source.location))
-    examples = tuple(_examples(rows, task=task))
+    found = _hub_rows(source) if source.kind == "hub" else rows.read(Path(source.location))
+    examples = tuple(_examples(found, task=task))
     if not examples:
         raise DataError(f"{source.location}: found no rows, expected at least one")
     return examples
@@ -65,7 +58,7 @@ def with_data(task: Task, data: str, *, pool: str | None = None) -> Task:
 def locate(data: str) -> Source:
     """Tell a path from a hub id, `owner/name` or `owner/name:split`; what begins with `hub:` is always an id."""
     name, _, split = data.removeprefix("hub:").partition(":")
-    is_path = Path(data).exists() or Path(data).suffix in READERS
+    is_path = Path(data).exists() or Path(data).suffix in rows.READERS
     is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None
     if data.startswith("hub:") or (is_id and not is_path):
         return Source("hub", name, {"split": split} if split else {})
@@ -181,101 +174,13 @@ def _columns_found(row: Row) -> str:
     return f"columns found: {', '.join(row) or 'none'}"
 
 
-def _file_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in READERS and file.is_file())
-        if not files:
-            raise DataError(f"{path}: found no data files in this folder, expected {', '.join(READERS)}")
-    elif not path.exists():
-        raise DataError(f"{path}: no such file; {_neighbours(path)}")
-    elif path.suffix not in READERS:
-        raise DataError(f"{path}: found a file ending in {path.suffix!r}, expected {', '.join(READERS)}")
-    else:
-        files = [path]
-    for file in files:
-        try:
-            yield from READERS[file.suffix](file)
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-
-
-def _neighbours(path: Path) -> str:
-    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = registry.suggest(path.name, beside) if beside else ""
-    return hint if hint.startswith("did") else "give a data file, a folder of data files, or a hub id"
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    # Decoded line by line, so that a bad byte has a line number and large files stay on disk.
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield place, _row(json.loads(text), place=place)
-            except UnicodeDecodeError as error:
-                raise DataError(_not_utf8(place, error)) from error
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise DataError(f"{place}: broken JSON: {error}; expected one object a line") from error
-
-
-def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    text = _read_text(path)
-    if not text.lstrip().startswith("["):  # many files of lines are called .json
-        yield from _jsonl_rows(path)
-        return
-    try:
-        rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(f"{path}{line}: broken JSON: {error}; expected an array of objects") from error
-    for number, row in enumerate(rows, start=1):
-        place = f"{path}: row {number}"
-        yield place, _row(row, place=place)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses passages over 128 KiB
-    reader = csv.reader(StringIO(_read_text(path), newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) != len(header):
-            repeated = next(name for name in header if header.count(name) > 1)
-            raise DataError(f"{path}:1: found column {repeated!r} twice, expected names that differ")
-        for cells in reader:
-            place = f"{path}:{reader.line_num}"
-            if cells and len(cells) != len(header):
-                raise DataError(f"{place}: found {len(cells)} cells, expected {len(header)} as in the first line")
-            if cells:
-                yield place, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: broken CSV: {error}") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    place = f"{path}: row {number}"
-                    yield place, _row(row, place=place)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: broken Parquet: {str(error).splitlines()[0]}") from error
-
-
 def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
     import datasets
 
     split = str(source.settings.get("split", "test"))
     try:
         # No code of a dataset is ever run: trust_remote_code keeps its default, False.
-        rows = datasets.load_dataset(
+        loaded = datasets.load_dataset(
             source.location,
             source.settings.get("config"),
             split=split,
@@ -287,54 +192,6 @@ def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
             f"{source.location}: no such file or folder here, and split {split!r} of a hub dataset of this name "
             f"cannot be loaded: {reason}"
         ) from error
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(loaded, start=1):
         place = f"{source.location}, split {split}, row {number}"
-        yield place, _row(row, place=place)
-
-
-def _row(value: object, *, place: Place) -> Row:
-    if not isinstance(value, Mapping):
-        raise DataError(f"{place}: found {type(value).__name__}, expected an object of columns and values")
-    try:
-        return {str(column): _plain(cell) for column, cell in value.items()}
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: found half of a surrogate pair, expected text that UTF-8 can hold") from error
-
-
-def _plain(value: object) -> object:
-    """Reduce a cell to what JSON holds: a missing number is None, dates and the like are their text.
-
-    Raises UnicodeEncodeError for text that no file can hold.
-    """
-    if isinstance(value, str):
-        value.encode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _read_text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(_not_utf8(f"{path}:{line}", error)) from error
-
-
-def _not_utf8(place: Place, error: UnicodeDecodeError) -> str:
-    return f"{place}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; save the file as UTF-8"
-
-
-READERS: dict[str, Callable[[Path], Iterator[tuple[Place, Row]]]] = {
-    ".jsonl": _jsonl_rows,
-    ".json": _json_rows,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-}
+        yield place, rows.checked(row, place=place)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from evalkit.records import Estimate, Example, Request, Response
+from evalkit.records import Estimate, Example, Generate, Request, Response
 
 
 class LanguageModel(Protocol):
@@ -35,6 +35,14 @@ class LanguageModel(Protocol):
         """
 
 
+@runtime_checkable
+class StreamingModel(Protocol):
+    """A model that can also show one answer while it grows."""
+
+    def stream(self, request: Generate) -> Iterator[str]:
+        """Yield the text of the answer piece by piece; joined, the pieces are the text that `answer` gives."""
+
+
 class Metric(Protocol):
     """Per-example statistics and an aggregation, so that any subset can be scored again."""
 
@@ -60,6 +68,7 @@ class Progress:
     what: str
     done: int
     total: int
+    detail: str = ""  # shown beside it, such as the loss of a training
 
 
 OnProgress = Callable[[Progress], None]

@@ -16,6 +16,9 @@ METRICS = {
 MODELS = {
     "nano": "evalkit.nano:load",
 }
+RECIPES = {
+    "nano": "evalkit.nano.recipe:training",
+}
 
 
 def resolve(plugins: dict[str, str], name: str) -> Any:  # Any: each table has a type of its own

@@ -48,7 +48,7 @@ def save_native(folder: Path, **shape: int) -> Decoder:
     return decoder
 
 
-def save_gpt2(folder: Path, *, shard_size: str = "1GB", seed: int = 0, **settings: object):  # noqa: ANN201
+def save_gpt2(folder: Path, *, shard_size: str = "1GB", seed: int = 0, **settings: object):
     """Save a random GPT-2 of transformers, biases and norms randomised too, and give it back."""
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -40,4 +40,4 @@ class Announcing(ScriptedModel):
 
 if __name__ == "__main__":
     seconds = float(sys.argv[1])
-    sys.exit(main(sys.argv[2:], load=lambda _: Announcing(calculate, seconds=seconds)))
+    sys.exit(main(sys.argv[2:], load=lambda *_, **__: Announcing(calculate, seconds=seconds)))

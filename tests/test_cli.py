@@ -14,7 +14,6 @@ from evalkit import cli
 from evalkit.errors import CheckpointError
 from evalkit.interfaces import LanguageModel
 from evalkit.models.scripted import ScriptedModel
-from evalkit.settings import Settings
 from tests.scripted import calculate
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +22,8 @@ ADDITION = f"{SMALL}/addition"
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "pyarrow", "matplotlib", "rich.progress")
 
 
-def scripted(settings: Settings) -> LanguageModel:
-    return ScriptedModel(calculate, window=settings.window or 2048)
+def scripted(_: str, *, window: int | None, **__: object) -> LanguageModel:
+    return ScriptedModel(calculate, window=window or 2048)
 
 
 def call(*arguments: str, load: cli.Load = scripted) -> tuple[int, str, str]:
@@ -46,7 +45,7 @@ def evalkit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def refuse(_: Settings) -> LanguageModel:
+def refuse(*_: object, **__: object) -> LanguageModel:
     raise AssertionError("the model was loaded before the mistake was found")
 
 
@@ -200,15 +199,15 @@ def test_a_directory_that_cannot_be_made_is_one_line() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
-    def fail(settings: Settings) -> LanguageModel:
-        raise CheckpointError(f"unknown model {settings.model!r};\nknown: nano")
+    def fail(name: str, **_: object) -> LanguageModel:
+        raise CheckpointError(f"unknown model {name!r};\nknown: nano")
 
     code, _, err = call("run", "--task", ADDITION, "--model", "nono", "--out", str(tmp_path), load=fail)
     assert (code, err) == (2, "error: unknown model 'nono'; known: nano\n")
 
 
 def test_a_fault_of_evalkit_is_one_line_that_names_debug(tmp_path: Path) -> None:
-    def fail(_: Settings) -> LanguageModel:
+    def fail(*_: object, **__: object) -> LanguageModel:
         raise ZeroDivisionError("division by zero")
 
     code, _, err = call("run", "--task", ADDITION, "--out", str(tmp_path), load=fail)
@@ -217,7 +216,7 @@ def test_a_fault_of_evalkit_is_one_line_that_names_debug(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    def fail(_: Settings) -> LanguageModel:
+    def fail(*_: object, **__: object) -> LanguageModel:
         raise OSError(28, "No space left on device", "/cache/model.bin")
 
     code, _, err = call("run", "--task", ADDITION, "--out", str(tmp_path), load=fail)

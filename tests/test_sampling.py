@@ -34,8 +34,13 @@ def test_drawn_tokens_follow_the_distribution() -> None:
 
 
 def test_rows_keep_their_own_rules() -> None:
-    rules = [Decoding(), Decoding(temperature=1.0), Decoding(temperature=2.0, top_k=1), Decoding(temperature=1.0, top_k=2)]
-    assert pick(LOGITS.expand(4, -1), rules, [0.0] * 4).tolist() == [3, 0, 3, 3]
+    rules = [
+        Decoding(),
+        Decoding(temperature=1.0),
+        Decoding(temperature=2.0, top_k=1),
+        Decoding(temperature=1.0, top_k=2),
+    ]
+    assert pick(LOGITS.expand(4, -1), rules, [0.0] * 4).tolist() == [3, 0, 3, 2]
 
 
 def test_largest_number_picks_a_token_that_can_be_drawn() -> None:

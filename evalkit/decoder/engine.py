@@ -114,18 +114,24 @@ def from_folder(
     folder: Path, *, name: str, device: str | None = None, dtype: str | None = None, window: int | None = None
 ) -> DecoderModel:
     """Load a local checkpoint folder under the name that tables show."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used ({reason}); try --device cpu") from error
+    device = usable_device(device)
     dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is not known; choose {', '.join(DTYPES)}")
     with reported_memory():
         loaded = checkpoint.load(folder, device=device, dtype=DTYPES[dtype])
     return DecoderModel(loaded, name=name, window=window)
+
+
+def usable_device(name: str | None) -> str:
+    """Take the device asked for, or the first GPU, or the CPU; UsageError where it cannot be used."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+    return name
 
 
 def spans(tokenizer: Tokenizer, requests: Sequence[Request]) -> list[Span]:

@@ -67,6 +67,21 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """All that a training is made of."""
+
+    decoder: Decoder  # trained in place
+    tokenizer: Tokenizer
+    stages: tuple[Stage, ...]
+    settings: TrainSettings
+
+    @property
+    def tokens(self) -> int:
+        """Tokens learned from in all stages."""
+        return sum(stage.tokens for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """What is known after a step."""
 
@@ -77,22 +92,16 @@ class StepReport:
     tokens_per_second: float  # since this process began
 
 
-def train(
-    decoder: Decoder,
-    tokenizer: Tokenizer,
-    stages: Sequence[Stage],
-    *,
-    settings: TrainSettings,
-    folder: Path,
-    on_step: Callable[[StepReport], None] = lambda _: None,
-) -> Decoder:
-    """Train `decoder` in place and write it, its loss curve and its checkpoints to `folder`.
+def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], None] = lambda _: None) -> Decoder:
+    """Train a decoder; write it, its loss curve and its checkpoints to `folder`.
 
-    A folder that holds a checkpoint of the same settings is continued. Raises UsageError where its settings differ.
+    A folder that holds a checkpoint of the same settings is continued. Raises UsageError where its settings differ,
+    StorageError where it cannot be written.
     """
-    total = sum(stage.tokens for stage in stages)
+    decoder, tokenizer, stages, settings = training.decoder, training.tokenizer, training.stages, training.settings
+    described = describe(settings, stages)
     optimizer = make_optimizer(decoder, settings)
-    state = training_state.resume(folder, decoder, optimizer, settings=describe(settings, stages)) or TrainingState()
+    state = training_state.resume(folder, decoder, optimizer, settings=described) or TrainingState()
     plain = partial(weighted_loss, decoder)
     loss_of = torch.compile(plain, dynamic=False) if settings.compile else plain
     decoder.train()
@@ -101,7 +110,7 @@ def train(
         stage = stages[position]
         if position != state.stage:
             state = replace(state, stage=position, packing=PackingState())
-        rate = learning_rate(state.tokens, total=total, settings=settings)
+        rate = learning_rate(state.tokens, total=training.tokens, settings=settings)
         loss, packing, taken = take_step(
             loss_of,
             optimizer,
@@ -114,12 +123,12 @@ def train(
         point = LossPoint(state.step + 1, state.tokens + taken, rate, loss)
         state = replace(state, step=point.step, tokens=point.tokens, packing=packing, history=(*state.history, point))
         speed = (state.tokens - tokens_before) / (time.perf_counter() - clock)
-        on_step(StepReport(state.step, state.tokens, total, loss, speed))
+        on_step(StepReport(state.step, state.tokens, training.tokens, loss, speed))
         if state.step % settings.checkpoint_steps == 0:
-            training_state.write(folder, decoder, optimizer, state, settings=describe(settings, stages))
+            training_state.write(folder, decoder, optimizer, state, settings=described)
     decoder.eval()
     save(decoder, tokenizer, folder)
-    training_state.write(folder, decoder, optimizer, state, settings=describe(settings, stages))
+    training_state.write(folder, decoder, optimizer, state, settings=described)
     return decoder
 
 

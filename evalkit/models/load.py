@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+
 from evalkit.errors import UsageError
 from evalkit.interfaces import LanguageModel
 from evalkit.registry import MODELS, resolve
@@ -19,3 +22,12 @@ def load(name: str, *, device: str | None = None, dtype: str | None = None, wind
     from evalkit.decoder.engine import load as load_checkpoint
 
     return load_checkpoint(name, device=device, dtype=dtype, window=window)
+
+
+def find(name: str) -> Path:
+    """Give the checkpoint folder of a model that runs in evalkit's own decoder."""
+    if name in MODELS:
+        return Path(import_module(MODELS[name].partition(":")[0]).FOLDER)
+    from evalkit.decoder.checkpoint import find as find_checkpoint
+
+    return find_checkpoint(name)

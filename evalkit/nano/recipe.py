@@ -16,7 +16,7 @@ from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.config import DecoderConfig, alternating
 from evalkit.decoder.model import INIT_STD, Decoder
 from evalkit.decoder.tokenizer import Tokenizer
-from evalkit.decoder.train import Stage, TrainSettings
+from evalkit.decoder.train import Stage, Training, TrainSettings
 from evalkit.nano.corpus import Section, SectionDocuments, problems, write
 
 SEED = 0
@@ -44,6 +44,12 @@ SETTINGS = TrainSettings(
     checkpoint_steps=200,
     compile=True,
 )
+
+
+def training(*, device: str = "cpu") -> Training:
+    """Give the whole training, from the first weight to the last stage."""
+    tokenizer = train_tokenizer()
+    return Training(new_decoder(tokenizer).to(device), tokenizer, stages(tokenizer), SETTINGS)
 
 
 def config(tokenizer: Tokenizer) -> DecoderConfig:

@@ -46,7 +46,8 @@ class ProgressDisplay:
         if self._started is None or is_new:
             self._started = (progress.what, now, progress.done)
         _, since, before = self._started
-        text = pace(progress.done - before, progress.total - progress.done, now - since, unit=self._unit)
+        speed = pace(progress.done - before, progress.total - progress.done, now - since, unit=self._unit)
+        text = ", ".join(part for part in (progress.detail, speed) if part)
         if self._bars is not None:
             self._draw(self._bars, progress, text, is_new=is_new)
         elif is_new or now - self._shown >= SECONDS_BETWEEN_LINES or progress.done == progress.total:

@@ -1,0 +1,155 @@
+"""Read the rows of data files: jsonl, json, csv and parquet, each row with the place where it stands."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import TypeAlias
+
+from evalkit import registry
+from evalkit.errors import DataError
+
+Row: TypeAlias = dict[str, object]
+Place: TypeAlias = str  # where a row stands, such as `test.jsonl:17`
+
+
+def read(path: Path) -> Iterator[tuple[Place, Row]]:
+    """Yield the rows of a file, or of all data files in a folder by name; DataError names file and line."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in READERS and file.is_file())
+        if not files:
+            raise DataError(f"{path}: found no data files in this folder, expected {', '.join(READERS)}")
+    elif not path.exists():
+        raise DataError(f"{path}: no such file; {_neighbours(path)}")
+    elif path.suffix not in READERS:
+        raise DataError(f"{path}: found a file ending in {path.suffix!r}, expected {', '.join(READERS)}")
+    else:
+        files = [path]
+    for file in files:
+        try:
+            yield from READERS[file.suffix](file)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def _neighbours(path: Path) -> str:
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = registry.suggest(path.name, beside) if beside else ""
+    return hint if hint.startswith("did") else "give a data file, a folder of data files, or a hub id"
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    # Decoded line by line, so that a bad byte has a line number and large files stay on disk.
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            place = f"{path}:{number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if text:
+                    yield place, checked(json.loads(text), place=place)
+            except UnicodeDecodeError as error:
+                raise DataError(_not_utf8(place, error)) from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(f"{place}: broken JSON: {error}; expected one object a line") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    text = _read_text(path)
+    if not text.lstrip().startswith("["):  # many files of lines are called .json
+        yield from _jsonl_rows(path)
+        return
+    try:
+        rows = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"{path}{line}: broken JSON: {error}; expected an array of objects") from error
+    for number, row in enumerate(rows, start=1):
+        place = f"{path}: row {number}"
+        yield place, checked(row, place=place)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    csv.field_size_limit(2**31 - 1)  # the default refuses passages over 128 KiB
+    reader = csv.reader(StringIO(_read_text(path), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) != len(header):
+            repeated = next(name for name in header if header.count(name) > 1)
+            raise DataError(f"{path}:1: found column {repeated!r} twice, expected names that differ")
+        for cells in reader:
+            place = f"{path}:{reader.line_num}"
+            if cells and len(cells) != len(header):
+                raise DataError(f"{place}: found {len(cells)} cells, expected {len(header)} as in the first line")
+            if cells:
+                yield place, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: broken CSV: {error}") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    place = f"{path}: row {number}"
+                    yield place, checked(row, place=place)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: broken Parquet: {str(error).splitlines()[0]}") from error
+
+
+def checked(value: object, *, place: Place) -> Row:
+    """Take a row whose cells are what JSON holds; DataError for what is not a row."""
+    if not isinstance(value, Mapping):
+        raise DataError(f"{place}: found {type(value).__name__}, expected an object of columns and values")
+    try:
+        return {str(column): _plain(cell) for column, cell in value.items()}
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: found half of a surrogate pair, expected text that UTF-8 can hold") from error
+
+
+def _plain(value: object) -> object:
+    """Reduce a cell to what JSON holds: a missing number is None, dates and the like are their text.
+
+    Raises UnicodeEncodeError for text that no file can hold.
+    """
+    if isinstance(value, str):
+        value.encode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _read_text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(_not_utf8(f"{path}:{line}", error)) from error
+
+
+def _not_utf8(place: Place, error: UnicodeDecodeError) -> str:
+    return f"{place}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; save the file as UTF-8"
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[Place, Row]]]] = {
+    ".jsonl": _jsonl_rows,
+    ".json": _json_rows,
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}

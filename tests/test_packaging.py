@@ -1,0 +1,68 @@
+import ast
+import re
+import sys
+import tomllib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, BUILD = SETTINGS["project"], SETTINGS["tool"]["hatch"]["build"]
+RUNTIME = [Requirement(each) for each in PROJECT["dependencies"]]
+DEV = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
+PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+TOOLS = {"mypy", "ruff", "types-pyyaml"}  # run, never imported
+
+
+def names(requirements: list[Requirement]) -> set[str]:
+    return {canonicalize_name(each.name) for each in requirements}
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+def imported(folder: str) -> set[str]:
+    """The distributions that the modules of a folder import."""
+    found: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    ours = {"evalkit", "tests", "benchmarks"}
+    return {canonicalize_name(distributions()[name][0]) for name in found - ours - sys.stdlib_module_names}
+
+
+def test_runtime_dependencies_are_what_the_package_imports() -> None:
+    assert names(RUNTIME) == imported("evalkit")
+
+
+def test_development_dependencies_are_what_the_tests_import_and_the_tools() -> None:
+    wanted = imported("tests") | imported("benchmarks")
+    assert wanted - names(RUNTIME) - {"packaging"} <= names(DEV)  # packaging comes with pytest
+    assert names(DEV) - TOOLS <= wanted
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_pins_are_exact_and_public(pin: str) -> None:
+    assert re.fullmatch(r"[\w.-]+==[\d.]+(\.?(post|rc|a|b)\d+)?", pin)
+
+
+@pytest.mark.parametrize("requirement", [*RUNTIME, *DEV], ids=str)
+def test_pins_satisfy_what_the_package_asks_for(requirement: Requirement) -> None:
+    pinned = {canonicalize_name(name): version for name, version in (pin.split("==") for pin in PINS)}
+    assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
+
+
+def test_wheels_keep_data_where_it_is_looked_for() -> None:
+    wheel = BUILD["targets"]["wheel"]
+    assert wheel["sources"] == {name: f"evalkit/_data/{name}" for name in ("tasks", "prompts")}
+    assert {f"/{name}" for name in wheel["sources"]} <= {*wheel["include"]} & {*BUILD["targets"]["sdist"]["include"]}
