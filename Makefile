@@ -34,7 +34,8 @@ clean: ## remove .venv, caches and built packages; reports stay
 
 # One install, so that no second step can bring another torch. The stamp is made last: what was broken off begins anew.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("error: $(PYTHON) is Python %d.%d, expected 3.11 or newer; try make PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'error: $(PYTHON) is not Python 3.11 or newer; try make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check --prefer-binary --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -90,7 +90,7 @@ def find(name: str) -> Path:
 
 
 def save(decoder: Decoder, tokenizer: Tokenizer, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a checkpoint in evalkit's own form into an existing folder."""
+    """Write a checkpoint in evalkit's own form into an existing folder; OSError or SafetensorError where it cannot."""
     settings = json.dumps(native.write_config(decoder.config), indent=2)
     (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in decoder.state_dict().items()}

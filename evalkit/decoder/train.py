@@ -100,6 +100,8 @@ def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], N
     """
     decoder, tokenizer, stages, settings = training.decoder, training.tokenizer, training.stages, training.settings
     described = describe(settings, stages)
+    with training_state.storage(folder):
+        pass  # a folder that cannot be made shows now, not after the first hour
     optimizer = make_optimizer(decoder, settings)
     state = training_state.resume(folder, decoder, optimizer, settings=described) or TrainingState()
     plain = partial(weighted_loss, decoder)
@@ -127,7 +129,8 @@ def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], N
         if state.step % settings.checkpoint_steps == 0:
             training_state.write(folder, decoder, optimizer, state, settings=described)
     decoder.eval()
-    save(decoder, tokenizer, folder)
+    with training_state.storage(folder):
+        save(decoder, tokenizer, folder)
     training_state.write(folder, decoder, optimizer, state, settings=described)
     return decoder
 

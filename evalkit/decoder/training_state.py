@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -45,6 +47,20 @@ class TrainingState:
     history: tuple[LossPoint, ...] = ()
 
 
+@contextmanager
+def storage(folder: Path) -> Iterator[None]:
+    """Make the folder, and turn what the disk refuses into StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"{folder}: the training cannot be written ({reason}); free some space or choose another --out; "
+            "the same command continues from the last checkpoint"
+        ) from error
+
+
 def write(
     folder: Path,
     decoder: Decoder,
@@ -56,9 +72,9 @@ def write(
     """Write a checkpoint, point `latest` at it, then remove the one before; StorageError where the disk refuses."""
     name = f"step-{state.step:08d}"
     partial, final = folder / f".{name}.partial", folder / name
-    try:
+    with storage(folder):
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        partial.mkdir()
         save_file(_tensors(decoder, optimizer), partial / TENSORS)
         numbers = {"settings": settings, "state": asdict(state)}
         (partial / NUMBERS).write_text(json.dumps(numbers), encoding="utf-8")
@@ -70,11 +86,6 @@ def write(
         for old in folder.glob("step-*"):
             if old.name != name:
                 shutil.rmtree(old)
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the checkpoint cannot be written ({error.strerror or error}); "
-            "free some space and run the same command again, it continues from the last one"
-        ) from error
 
 
 def resume(
