@@ -28,6 +28,8 @@ from evalkit.decoder.model import Decoder
 
 @dataclass(frozen=True, slots=True)
 class Shape:
+    """A GPT-2 to build, and how much of it to run."""
+
     name: str
     config: dict[str, int]
     prompt: int  # tokens
@@ -130,6 +132,7 @@ def show(head: str, what: str, ours: float, peer: float) -> None:
 
 
 def main() -> None:
+    """Measure what the flags ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="nano's shape alone")
     parser.add_argument("--rounds", type=int, default=5)

@@ -89,6 +89,13 @@ def prepare(request: Request) -> Training:
         return made
     if not request.data:
         raise UsageError("nothing to learn from: give --data with text files, or --recipe nano")
+    for flag, found, least in (
+        ("tokens", request.tokens, 1),
+        ("rows", request.rows, 1),
+        ("vocab-size", request.new.vocab_size, 257),  # every byte, and end-of-text
+    ):
+        if found < least:
+            raise UsageError(f"--{flag}: found {found}, expected {least} or more")
 
     from evalkit.decoder import recipes, tokenizer
     from evalkit.decoder.train import TrainSettings

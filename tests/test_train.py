@@ -55,6 +55,12 @@ def test_learning_rate_rises_then_falls_to_a_tenth() -> None:
     assert rates == pytest.approx([10 / 110, 60 / 110, 1.0, 0.55, 0.1])
 
 
+def test_learning_rate_restarts_at_half_its_height() -> None:
+    settings = TrainSettings(learning_rate=1.0, batch_tokens=10, restart_tokens=1000)
+    rates = [learning_rate(tokens, total=1200, settings=settings) for tokens in (0, 500, 999, 1000, 1100, 1200)]
+    assert rates == pytest.approx([1.0, 0.55, 0.1, 0.5, 0.275, 0.05], abs=1e-4)
+
+
 def test_batch_grows_over_the_ramp() -> None:
     settings = TrainSettings(learning_rate=1.0, batch_tokens=100, first_batch_tokens=20, ramp_tokens=1000)
     assert [batch_tokens(tokens, settings) for tokens in (0, 500, 1000, 5000)] == [20, 60, 100, 100]

@@ -48,6 +48,7 @@ class TrainSettings:
     learning_rate: float
     batch_tokens: int  # learned from in one step, once the ramp is over
     warmup_tokens: int = 0
+    restart_tokens: int | None = None  # where the cosine begins anew at half its height (Loshchilov 2017); None: never
     first_batch_tokens: int | None = None  # where the ramp begins; None for no ramp
     ramp_tokens: int = 0  # over which the batch grows linearly
     weight_decay: float = 0.1  # of the matrices in the blocks
@@ -204,14 +205,14 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 
 def learning_rate(tokens: int, *, total: int, settings: TrainSettings) -> float:
-    """Rise linearly over the warm-up, then follow a cosine to a tenth at the end of the training."""
-    if tokens < settings.warmup_tokens:
-        return (
-            settings.learning_rate * (tokens + settings.batch_tokens) / (settings.warmup_tokens + settings.batch_tokens)
-        )
-    share = (tokens - settings.warmup_tokens) / max(1, total - settings.warmup_tokens)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return settings.learning_rate * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
+    """Rise linearly over the warm-up, then follow a cosine to a tenth: once, or once more after a restart."""
+    peak, begin, end = settings.learning_rate, settings.warmup_tokens, settings.restart_tokens or total
+    if tokens < begin:
+        return peak * (tokens + settings.batch_tokens) / (begin + settings.batch_tokens)
+    if settings.restart_tokens is not None and tokens >= settings.restart_tokens:
+        peak, begin, end = peak / 2, settings.restart_tokens, total
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (tokens - begin) / max(1, end - begin))))
+    return peak * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
 
 
 def batch_tokens(tokens: int, settings: TrainSettings) -> int:

@@ -33,6 +33,14 @@ SUMS = {"2-digit-addition": 1.0}
 EASY = {"2-digit-addition": 3.0, "2-digit-subtraction": 3.0, "1-digit-composite": 1.0}
 MIDDLE = EASY | {"3-digit-addition": 2.0, "3-digit-subtraction": 2.0, "2-digit-multiplication": 1.0}
 ALL = dict.fromkeys(KINDS, 1.0) | {"2-digit-addition": 2.0, "2-digit-subtraction": 2.0}
+SMALL = dict.fromkeys(KINDS, 0.5) | {
+    "2-digit-addition": 4.0,
+    "2-digit-subtraction": 3.0,
+    "3-digit-addition": 1.5,
+    "3-digit-subtraction": 1.5,
+    "2-digit-multiplication": 2.5,
+    "1-digit-composite": 2.5,
+}
 
 SETTINGS = TrainSettings(
     learning_rate=2e-3,
@@ -40,6 +48,7 @@ SETTINGS = TrainSettings(
     first_batch_tokens=4096,
     ramp_tokens=24 * MILLION,
     warmup_tokens=400_000,
+    restart_tokens=37 * MILLION,
     seed=SEED,
     checkpoint_steps=200,
     compile=True,
@@ -93,6 +102,8 @@ def stages(tokenizer: Tokenizer) -> tuple[Stage, ...]:
         ("spread", MIDDLE, several, 6.0, 128, WINDOW - 128),
         ("all", ALL, several, 15.0, 256, WINDOW - 256),
         ("window", ALL, many, 5.0, WINDOW, 0),
+        ("again", SMALL, several, 10.0, 256, WINDOW - 256),
+        ("end", SMALL, many, 1.0, WINDOW, 0),
     )
     return tuple(
         Stage(
