@@ -1,1 +1,1 @@
-"""evalkit: few-shot evaluation of language models, and how much of a score is contamination."""
+"""evalkit: few-shot evaluation of decoder language models."""

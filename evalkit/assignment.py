@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evalkit import dataset, encoding, fewshot, task
 from evalkit.errors import DataError, UsageError
@@ -50,6 +51,7 @@ def find(assignment: Assignment, name: str) -> Example:
 
 
 def _tasks(settings: Settings) -> tuple[Task, ...]:
+    _refuse_namesakes(settings.tasks)
     tasks = tuple({each.name: each for name in settings.tasks for each in task.load(name)}.values())
     if settings.data is None:
         return tasks
@@ -58,6 +60,18 @@ def _tasks(settings: Settings) -> tuple[Task, ...]:
             f"--data holds the examples of one task, found {len(tasks)} tasks; name one, such as --task {tasks[0].name}"
         )
     return (dataset.with_data(tasks[0], settings.data),)
+
+
+def _refuse_namesakes(names: Sequence[str]) -> None:
+    files: dict[str, Path] = {}  # by what their tasks are called after
+    for name in names:
+        path, _, _ = task.locate(name)
+        first = files.setdefault(path.stem, path)
+        if not first.samefile(path):
+            raise UsageError(
+                f"--task: found {first} and {path}, whose tasks have the same names; rename one of the files, or run "
+                "them one after the other"
+            )
 
 
 def _assign(each: Task, settings: Settings) -> Assignment:

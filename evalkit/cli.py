@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evalkit.settings import Settings, Shots
 
 app = typer.Typer(
-    help="Few-shot evaluation of decoder language models, and how much of a score is contamination.",
+    help="Few-shot evaluation of decoder language models.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -47,9 +47,17 @@ ByFlag = Annotated[
     str | None,
     typer.Option(metavar="FIELD", help="Also score the examples of each value of this field."),
 ]
+
+
+def _directory(text: str) -> Path:
+    if not text.strip():
+        raise UsageError("--out: found an empty text, expected a directory; leave the flag out for the usual one")
+    return Path(text)
+
+
 OutFlag = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="The run's directory; without it, one under reports/."),
+    typer.Option(metavar="DIR", parser=_directory, help="The run's directory; without it, one under reports/."),
 ]
 TokenBudgetFlag = Annotated[int, typer.Option(help="Tokens of prompts and answers in a batch.")]
 
@@ -141,7 +149,8 @@ def prompt(
         seed=seed,
         window=window,
     )
-    typer.echo(preview.show(settings, _loader(context, settings), example=example))
+    # typer.echo would take out what looks like a colour of a terminal.
+    sys.stdout.write(preview.show(settings, _loader(context, settings), example=example) + "\n")
 
 
 @app.command()
@@ -158,7 +167,7 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be repeated.")
     ] = None,
-    seed: SeedFlag = 0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn; another seed, another text.")] = 0,
     window: WindowFlag = None,
     device: DeviceFlag = None,
     dtype: DtypeFlag = None,
@@ -170,9 +179,9 @@ def generate(
     rule = Decoding(temperature, top_k, top_p, beams, length_penalty)
     request = checked(Generate(text, tuple(stop or ()), max_tokens, rule, seed))
     for piece in stream(context.obj(model, device=device, dtype=dtype, window=window), request):
-        typer.echo(piece, nl=False)
+        sys.stdout.write(piece)
         sys.stdout.flush()
-    typer.echo()
+    sys.stdout.write("\n")
 
 
 @app.command()
@@ -182,7 +191,8 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="PATH[,PATH]", help="Text: txt, jsonl, parquet, folders.")] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where checkpoints go; begun there, it goes on.")
+        Path | None,
+        typer.Option(metavar="DIR", parser=_directory, help="Where checkpoints go; begun there, it goes on."),
     ] = None,
     init_from: Annotated[str | None, typer.Option(metavar="MODEL", help="Let this checkpoint learn on.")] = None,
     size: Annotated[str, typer.Option(help="GPT-3's size of a new decoder, 125M to 175B.")] = "125M",
@@ -266,6 +276,9 @@ def main(arguments: Sequence[str] | None = None, *, load: Load = load_model) -> 
     """Run a command and return the exit code: 0 done, 2 something to mend, 1 a fault of evalkit, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debugging = "--debug" in given
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, as in `evalkit tasks >&-`
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its code; it must not stop the program.
         if hasattr(stream, "reconfigure"):
@@ -295,7 +308,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, EvalkitError):
         return f"error: {error}", 2
     if hasattr(error, "format_message"):  # click's own errors, whose class typer has moved before
-        return f"error: {error.format_message().rstrip('.')} (--help shows the flags)", 2
+        return f"error: {error.format_message().rstrip('.')}; --help shows the flags", 2
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"error: {where}{error.strerror or error}; mend this and run the same command again", 2

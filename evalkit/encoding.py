@@ -12,6 +12,16 @@ from evalkit.records import Completion, Decoding, Example, Generate, LogProb, Pr
 
 Json = dict[str, Any]  # Any: JSON nests
 
+TYPES: dict[str, type] = {  # of the fields of responses
+    "text": str,
+    "tokens": int,
+    "finish": str,
+    "total": float,
+    "bytes": int,
+    "is_greedy": bool,
+    "boundary_merged": bool,
+}
+
 
 def request_key(request: Request) -> str:
     """Hex digest of everything a request asks: two that differ in any field never share one."""
@@ -114,4 +124,8 @@ def decode_sample(line: str) -> Sample:
 
 def _response(fields: Json) -> Response:
     kinds: dict[str, type[Completion | LogProb]] = {"completion": Completion, "logprob": LogProb}
-    return kinds[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
+    response = kinds[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
+    for name, kind in TYPES.items():
+        if not isinstance(getattr(response, name, kind()), kind):
+            raise TypeError(f"{name}: found {getattr(response, name)!r}, expected {kind.__name__}")
+    return response

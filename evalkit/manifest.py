@@ -107,7 +107,11 @@ def write(directory: Path, described: Json, *, signatures: Sequence[str], result
 
 def versions() -> dict[str, str]:
     """List the versions of evalkit, Python and those libraries that this run imported."""
-    found = {"evalkit": signature.version(), "python": platform.python_version(), "platform": platform.platform()}
+    found = {
+        "evalkit": signature.version(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
     for library in LIBRARIES:
         if library in sys.modules:
             with contextlib.suppress(metadata.PackageNotFoundError):
@@ -123,13 +127,13 @@ def _portable(assignment: Assignment) -> Json:
 
 def _identity(described: Mapping[str, Any]) -> Json:  # Any: JSON
     settings = {key: value for key, value in described["settings"].items() if key not in FREE}
-    return {"settings": settings, "hashes": described["hashes"]}
+    return {"settings": settings, "hashes": dict(described["hashes"])}
 
 
 def _read(path: Path) -> Json | None:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        _identity(before)
+        _flat(_identity(before))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -142,6 +146,8 @@ def _read(path: Path) -> Json | None:
 def _compare(directory: Path, before: Json, now: Json) -> None:
     old, new = _flat(_identity(before)), _flat(_identity(now))
     for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.startswith("settings"), key)):
+        if not re.fullmatch(r"settings \S+|hashes model|hashes tasks .+ (task|template|data)", key):
+            raise StorageError(f"{directory / FILE}: damaged: holds {key!r}; choose another --out")
         if old.get(key) != new.get(key):
             raise StorageError(
                 f"{directory}: made with {_difference(key, old.get(key), new.get(key))}; choose another --out, or "
@@ -155,7 +161,7 @@ def _difference(key: str, old: object, new: object) -> str:
         return f"--{name.replace('_', '-')} {_shown(old)}, not {_shown(new)}"
     if name == "model":
         return f"other weights, configuration or tokenizer (model {_short(old)}, not {_short(new)})"
-    _, task, part = name.split(" ")
+    task, _, part = name.removeprefix("tasks ").rpartition(" ")  # a task's name may hold spaces
     if old is None or new is None:
         return f"{'no ' if old is None else ''}task {task}"
     return f"another {part} of {task} ({_short(old)}, not {_short(new)})"

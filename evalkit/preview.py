@@ -9,7 +9,7 @@ from evalkit.assignment import find, gather
 from evalkit.errors import UsageError
 from evalkit.interfaces import LanguageModel
 from evalkit.prompt import Preview
-from evalkit.report.table import count
+from evalkit.report.table import clean, count
 from evalkit.run import choose_window, demonstrations
 from evalkit.settings import Settings
 from evalkit.task import load
@@ -31,15 +31,15 @@ def show(settings: Settings, load_model: Callable[[], LanguageModel], *, example
 
 
 def _lines(seen: Preview, *, title: str, shots: int) -> Sequence[str]:
-    used = f"{len(seen.used)} of {count(shots, 'shot')}" + (f": {', '.join(seen.used)}" if seen.used else "")
+    used = f"{len(seen.used)} of {count(shots, 'shot')}" + (f": {clean(', '.join(seen.used))}" if seen.used else "")
     return [
-        f"{title}",
+        clean(title),
         "",
         seen.text,
         "",
         f"answer          {' or '.join(seen.answers)}",
         f"tokens          {seen.tokens:,} and {seen.room:,} kept for the answer, of a window of {seen.window:,}",
         f"demonstrations  {used}",
-        *([f"dropped         {', '.join(seen.dropped)}"] if seen.dropped else []),
+        *([f"dropped         {clean(', '.join(seen.dropped))}"] if seen.dropped else []),
         *([] if seen.fits else ["does not fit the window even without demonstrations: a run counts and skips it"]),
     ]

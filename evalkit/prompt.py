@@ -8,7 +8,7 @@ prompt cut to k demonstrations is the very prompt of k shots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -27,7 +27,7 @@ Job: TypeAlias = tuple[Example, Sequence[Example]]  # an example and the demonst
 
 JOBS_AT_ONCE = 256  # bounds the memory that a tokenizer's batch takes
 VISIBLE = {" ": "·", "\t": "→\t", "\n": "⏎\n", "\r": "␍", "\u00a0": "⍽"}
-VISIBLE_TABLE = str.maketrans(VISIBLE)
+MOST_STEPS = 100_000  # that all ranges of one rendering have together, so that no template runs for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,16 @@ def preview(task: Task, job: Job, *, shots: int, count_tokens: CountTokens, wind
 
 
 def visible(text: str) -> str:
-    """Write whitespace so that it can be seen: `·` a space, `⏎` a newline (and the newline), `→` a tab."""
-    return text.translate(VISIBLE_TABLE)
+    r"""Write whitespace so that it can be seen: `·` a space, `⏎` a newline (and the newline), `→` a tab.
+
+    Whatever else does not print, or would act on a terminal, stands as its escape, such as `\x1b`.
+    """
+    return "".join(VISIBLE.get(each) or (each if each.isprintable() else escape(each)) for each in text)
+
+
+def escape(character: str) -> str:
+    r"""Write a character as Python does, such as `\x1b`."""
+    return character.encode("unicode_escape").decode()
 
 
 def check_template(text: str, *, name: str) -> None:
@@ -260,12 +268,16 @@ def _count(
 def _question(template: _Compiled, task: Task, example: Example) -> str:
     fields = example.fields
     if template.is_ready_made(fields):
+        if fields["context"] is None:
+            raise TaskError(_nothing(task, example, ["context"]))
         return str(fields["context"])
     if example.choices and "choices" not in fields:
         fields = {**fields, "choices": example.choices}
     try:
         # Positional, since a column may be called `self`.
-        rendered = template.template.render(fields)
+        rendered = template.template.render({"range": _counted_range(), **fields})
+    except _NothingError as error:
+        raise TaskError(_nothing(task, example, sorted(template.fields))) from error
     except UndefinedError as error:
         missing = sorted(template.fields - fields.keys())
         hint = suggest(missing[0], fields) if missing else ""
@@ -274,9 +286,18 @@ def _question(template: _Compiled, task: Task, example: Example) -> str:
         raise TaskError(f"{task.name}: template: {error.message}; {hint}") from error
     except SecurityError as error:
         raise TaskError(f"{task.name}: template: not allowed in a template: {error}") from error
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, OverflowError) as error:
-        raise TaskError(f"{task.name}: template: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    except FAILURES as error:
+        what = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise TaskError(f"{task.name}: template: {what}; found with example {example.id}") from error
     return rendered
+
+
+def _nothing(task: Task, example: Example, names: Iterable[str]) -> str:
+    empty = [f"field {name!r}" for name in names if name in example.fields and example.fields[name] is None]
+    return (
+        f"{task.name}: template: found no value in {empty[0] if empty else 'a part'} of example {example.id}, expected "
+        "something to show; fill it in, or leave it out of the template with {% if %}"
+    )
 
 
 def _join_answer(rendered: str, answer: str) -> str:
@@ -286,6 +307,43 @@ def _join_answer(rendered: str, answer: str) -> str:
 
 def _continuation(rendered: str, answer: str) -> str:
     return _join_answer(rendered, answer)[len(rendered.rstrip()) :]
+
+
+class _NothingError(Exception):
+    """A template shows None, which would stand in a prompt as a word."""
+
+
+FAILURES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
+
+
+def _refuse_nothing(value: object) -> object:
+    if value is None:
+        raise _NothingError
+    return value
+
+
+def _counted_range() -> Callable[..., range]:
+    """Make the `range` of one rendering."""
+    left = MOST_STEPS
+
+    def counted(*bounds: int) -> range:
+        nonlocal left
+        steps = range(*bounds)
+        if len(steps) > left:
+            raise OverflowError(f"found more than {MOST_STEPS:,} steps in ranges, expected fewer; shorten the loops")
+        left -= len(steps)
+        return steps
+
+    return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +371,9 @@ def _compile(text: str) -> _Compiled:
 @lru_cache(maxsize=1)
 def _environment() -> ImmutableSandboxedEnvironment:
     """Make the sandbox: nothing of Python's inside, no undefined fields, nothing random; block tags leave no lines."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals = {"range": environment.globals["range"]}
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, finalize=_refuse_nothing, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals = {"range": environment.globals["range"]}  # each rendering brings one that counts
     del environment.filters["random"]
     return environment

@@ -23,6 +23,8 @@ def read(path: Path) -> Iterator[tuple[Place, Row]]:
         files = sorted(file for file in path.iterdir() if file.suffix in READERS and file.is_file())
         if not files:
             raise DataError(f"{path}: found no data files in this folder, expected {', '.join(READERS)}")
+    elif path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: found a link that leads to no file, expected a data file; mend the link")
     elif not path.exists():
         raise DataError(f"{path}: no such file; {_neighbours(path)}")
     elif path.suffix not in READERS:
@@ -50,11 +52,11 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[Place, Row]]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
-                    yield place, checked(json.loads(text), place=place)
+                    yield place, checked(json.loads(text, object_pairs_hook=_object), place=place)
             except UnicodeDecodeError as error:
                 raise DataError(_not_utf8(place, error)) from error
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise DataError(f"{place}: broken JSON: {error}; expected one object a line") from error
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{place}: broken JSON: {_reason(error)}; expected one object a line") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
@@ -63,13 +65,27 @@ def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
         yield from _jsonl_rows(path)
         return
     try:
-        rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        rows = json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(f"{path}{line}: broken JSON: {error}; expected an array of objects") from error
+        raise DataError(f"{path}{line}: broken JSON: {_reason(error)}; expected an array of objects") from error
     for number, row in enumerate(rows, start=1):
         place = f"{path}: row {number}"
         yield place, checked(row, place=place)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a key that stands twice, of which JSON readers silently take the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"found key {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+    return made
+
+
+def _reason(error: Exception) -> str:
+    # Python's own words name a function of Python, which is no help here.
+    return "found a number of thousands of digits" if "set_int_max_str_digits" in str(error) else str(error)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[Place, Row]]:

@@ -71,7 +71,7 @@ def run(settings: Settings, load_model: Callable[[], LanguageModel], *, on_progr
         results = score.results(assignments, by_setting(samples), scoring=scoring)
         signatures = sign_groups(assignments, sign)
         shown = table.build(results, notes=footnotes(results, assignments, signatures=signatures, window=window))
-        title = f"{', '.join(short_names(settings.tasks))}: {model.name}"
+        title = table.clean(f"{', '.join(short_names(settings.tasks))}: {model.name}")
         write_report(directory, shown, title=title, samples=excerpt(samples))
         manifest.write(directory, described, signatures=signatures, results=results)
     return Outcome(directory, results, shown)

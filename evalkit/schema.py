@@ -48,7 +48,7 @@ class Entry(Checked):
     metrics: Annotated[list[str], Field(min_length=1)]
     paper_shots: Annotated[int, Field(ge=0)] | None = None
     stop: list[Text] = []
-    max_tokens: Positive = 256
+    max_tokens: Annotated[int, Field(ge=1, le=2**20)] = 256
     decoding: DecodingKeys = DecodingKeys()
     columns: dict[str, Text] = {}
     choices: list[Text] = []

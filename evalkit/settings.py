@@ -40,9 +40,10 @@ class Settings:
         for shots in self.shots:
             if isinstance(shots, int) and shots < 0:
                 raise UsageError(f"--shots: found {shots}, expected 0 or more")
-        for flag, value in (("limit", self.limit), ("window", self.window), ("token-budget", self.token_budget)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{flag}: found {value}, expected 1 or more")
+        least = (("limit", self.limit, 1), ("window", self.window, 2), ("token-budget", self.token_budget, 1))
+        for flag, value, bound in least:
+            if value is not None and value < bound:
+                raise UsageError(f"--{flag}: found {value}, expected {bound} or more")
         if self.demos not in get_args(DemonstrationMode):
             raise UsageError(
                 f"--demos: unknown mode {self.demos!r}; {suggest(self.demos, get_args(DemonstrationMode))}"

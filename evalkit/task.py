@@ -40,7 +40,7 @@ def load(name_or_path: str | Path) -> tuple[Task, ...]:
     """
     from evalkit import schema
 
-    path, shown, subtask = _locate(str(name_or_path))
+    path, shown, subtask = locate(str(name_or_path))
     raw = _read(path, shown)
     schema.check_names(raw, shown=shown)
     shared = {key: value for key, value in raw.items() if key not in schema.GROUP_KEYS}
@@ -49,7 +49,9 @@ def load(name_or_path: str | Path) -> tuple[Task, ...]:
         if subtask is not None:
             raise TaskError(f"{shown}: found no subtasks, expected {subtask!r} among them; leave out /{subtask}")
         return (_task(shared, path=path, shown=shown, name=path.stem, group=None),)
-    if not isinstance(entries, dict) or not entries:
+    if entries == {}:
+        raise TaskError(f"{shown}: key 'tasks': found an empty mapping, expected at least one subtask")
+    if not isinstance(entries, dict):
         raise TaskError(f"{shown}: key 'tasks': found {schema.found(entries)}, expected a mapping of names to keys")
     for name, entry in entries.items():
         if not isinstance(name, str) or not isinstance(entry, dict):
@@ -82,7 +84,7 @@ def available() -> tuple[Listing, ...]:
     return tuple(listings)
 
 
-def _locate(name: str) -> tuple[Path, str, str | None]:
+def locate(name: str) -> tuple[Path, str, str | None]:
     """Return the file, what messages call it, and the subtask asked for."""
     match = re.fullmatch(r"(.*\.ya?ml)(?:/([^/]+))?", name)
     if match:

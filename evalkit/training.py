@@ -59,8 +59,8 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
     """
     folder = request.out or CHECKPOINTS / (request.recipe or "decoder")
     on_progress(Progress("preparing", 0, 1))
-    training = prepare(request)
 
+    from evalkit.decoder.engine import reported_memory
     from evalkit.decoder.train import train as run
     from evalkit.decoder.training_state import CURVE
     from evalkit.report.figures import loss_curve
@@ -70,7 +70,8 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
             Progress("training", min(step.tokens, step.total_tokens), step.total_tokens, f"loss {step.loss:.4f}")
         )
 
-    run(training, folder, on_step=report)
+    with reported_memory(advice="lower --rows, --length or the size of the decoder"):
+        run(prepare(request), folder, on_step=report)
     return Outcome(folder, loss_curve(folder / CURVE))
 
 
@@ -89,13 +90,16 @@ def prepare(request: Request) -> Training:
         return made
     if not request.data:
         raise UsageError("nothing to learn from: give --data with text files, or --recipe nano")
-    for flag, found, least in (
-        ("tokens", request.tokens, 1),
-        ("rows", request.rows, 1),
-        ("vocab-size", request.new.vocab_size, 257),  # every byte, and end-of-text
+    for flag, found, least, most in (
+        ("tokens", request.tokens, 1, 2**50),
+        ("rows", request.rows, 1, 2**20),
+        ("length", request.length, 2, 2**20),
+        ("vocab-size", request.new.vocab_size, 257, 2**20),  # at least every byte, and end-of-text
     ):
         if found < least:
             raise UsageError(f"--{flag}: found {found}, expected {least} or more")
+        if found > most:
+            raise UsageError(f"--{flag}: found {found}, expected {most} or fewer")
 
     from evalkit.decoder import recipes, tokenizer
     from evalkit.decoder.train import TrainSettings

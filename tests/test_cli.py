@@ -158,7 +158,9 @@ NO_BINARY = make_file("\0\0")
         (["run", "--task", ADDITION, "--shots", ""], None, ["--shots"]),
         (["run", "--task", ADDITION, "--limit", "0"], None, ["--limit", "1 or more"]),
         (["run", "--task", ADDITION, "--limit", "few"], None, ["--limit", "integer"]),
-        (["run", "--task", ADDITION, "--window", "0"], None, ["--window"]),
+        (["run", "--task", ADDITION, "--window", "0"], None, ["--window", "found 0, expected 2 or more"]),
+        (["run", "--task", ADDITION, "--window", "1"], None, ["--window", "found 1, expected 2 or more"]),
+        (["run", "--task", ADDITION, "--out", ""], None, ["--out", "found an empty text"]),
         (["run", "--task", ADDITION, "--token-budget", "0"], None, ["--token-budget"]),
         (["run", "--task", ADDITION, "--demos", "fixd"], None, ["--demos", "did you mean 'fixed'"]),
         (["run", "--task", ADDITION, "--by", "witheld"], None, ["--by", "did you mean 'withheld'"]),
@@ -175,7 +177,7 @@ NO_BINARY = make_file("\0\0")
         (["prompt", "--task", SMALL], None, ["--task", "2 tasks", "small/addition"]),
         (["prompt", "--task", ADDITION, "--example", "200"], None, ["--example", "0 to 199"]),
         (["prompt", "--task", ADDITION, "--shots", "1,2"], None, ["--shots", "one number"]),
-        (["run", "--nonsense"], None, ["--nonsense"]),
+        (["run", "--nonsense"], None, ["--nonsense", "; --help shows the flags"]),
         (["evaluate"], None, ["evaluate"]),
     ],
 )
@@ -238,6 +240,26 @@ def test_terminals_that_are_not_utf_8_show_what_they_can(encoding: str) -> None:
     assert done.returncode == 2
     assert "UnicodeEncodeError" not in done.stderr
     assert "unknown task" in done.stderr
+
+
+def test_a_closed_output_is_no_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m evalkit tasks >&-"], cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_during_imports_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = evalkit("tasks", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_generated_text_is_written_as_it_is() -> None:
+    def load(*_: object, **__: object) -> LanguageModel:
+        return ScriptedModel(lambda _: "\x1b[1mbold")
+
+    assert call("generate", "--prompt", "a", load=load)[1] == "\x1b[1mbold\n"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

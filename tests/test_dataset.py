@@ -143,6 +143,13 @@ def test_arithmetic_takes_its_own_fields_from_a_file(tmp_path: Path, addition: T
         ),
         ("a.jsonl", lines([{"question": "q", "answer": []}]), "a.jsonl:1: column 'answer': found an empty list"),
         ("a.jsonl", lines([{**ROWS[0], "id": 1}, {**ROWS[1], "id": 1}]), "a.jsonl:2: found id '1' again, first at "),
+        ("a.jsonl", f'{{"question": {"9" * 5000}}}\n', "a.jsonl:1: broken JSON: found a number of thousands of digits"),
+        ("a.json", f'[{{"question": {"9" * 5000}}}]\n', "a.json: broken JSON: found a number of thousands of digits"),
+        (
+            "a.jsonl",
+            lines([ROWS[0]]) + '{"question": "q", "question": "r", "answer": "a"}\n',
+            "a.jsonl:2: broken JSON: found key 'question' twice in one object",
+        ),
         ("a.json", '[{"question": "q",\n "answer": }]', "a.json:2: broken JSON: "),
         ("a.csv", "question,answer\nq\n", "a.csv:2: found 1 cells, expected 2"),
         ("a.csv", "question,question\nq,r\n", "a.csv:1: found column 'question' twice"),
@@ -162,6 +169,11 @@ def test_missing_file_gets_a_suggestion(tmp_path: Path, quiz: Task) -> None:
     assert "no such file; did you mean 'two_digit_addition.jsonl'?" in message(
         tmp_path / "two_digit_adition.jsonl", quiz
     )
+
+
+def test_link_that_leads_round_in_a_circle_is_named(tmp_path: Path, quiz: Task) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "a.jsonl")
+    assert "found a link that leads to no file" in message(tmp_path / "a.jsonl", quiz)
 
 
 def test_folder_without_data_is_named(tmp_path: Path, quiz: Task) -> None:

@@ -216,7 +216,7 @@ def test_smaller_window_is_kept_to(folder: Path) -> None:
 
 
 def test_unknown_device_dtype_and_model_are_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="device 'tpu9' cannot be used"):
+    with pytest.raises(UsageError, match="--device: found 'tpu9'"):
         from_folder(folder, name="random", device="tpu9")
     with pytest.raises(UsageError, match="dtype 'int3' is not known"):
         from_folder(folder, name="random", dtype="int3")

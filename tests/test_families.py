@@ -1,5 +1,6 @@
 """Checkpoints of each family: the same logits as transformers, and one clear line for a broken one."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,10 @@ def break_weights(folder: Path, change: str) -> None:
         tensors["transformer.h.7.ln_1.weight"] = torch.ones(2)
     if change == "misshapen":
         tensors["transformer.wte.weight"] = torch.ones(3, 48)
+    if change == "whole":
+        tensors["transformer.ln_f.bias"] = torch.ones(48, dtype=torch.int64)
+    if change == "infinite":
+        tensors["transformer.ln_f.bias"][3] = float("inf")
     save_file(tensors, folder / checkpoint.WEIGHTS)
 
 
@@ -113,6 +118,8 @@ def break_weights(folder: Path, change: str) -> None:
         ("missing", r"missing transformer\.h\.1\.mlp\.c_fc\.weight"),
         ("extra", r"unknown transformer\.h\.7\.ln_1\.weight"),
         ("misshapen", r"tensor transformer\.wte\.weight has shape \(3, 48\), config\.json asks for \(\d+, 48\)"),
+        ("whole", r"tensor transformer\.ln_f\.bias has dtype int64, expected float16"),
+        ("infinite", r"tensor transformer\.ln_f\.bias holds numbers that are not finite"),
     ],
 )
 def test_wrong_tensors_are_named(tmp_path: Path, change: str, message: str) -> None:
@@ -138,6 +145,13 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
         ("[]", "expected an object"),
         ('{"model_type": "mamba"}', "model_type is 'mamba'; known are"),
         ('{"model_type": "gpt2"}', "setting 'n_embd' is missing"),
+        ('{"model_type": ["gpt2"]}', "model_type is ['gpt2']"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        (good.replace('"heads": 4', '"heads": 0'), "config.json: heads: found 0, expected a whole number"),
+        (good.replace('"layers": 4', '"layers": "4"'), "layers: found '4'"),
+        (good.replace("gelu_tanh", "relu"), "activation: found 'relu', expected gelu_tanh or gelu"),
+        (good.replace('"norm_eps": 1e-05', '"norm_eps": NaN'), "norm_eps: found nan"),
+        (good.replace('"scale_by_layer": false', '"scale_by_layer": 0'), "scale_by_layer: found 0"),
         (good.replace('"heads": 4', '"heads": 5'), "not a multiple of 5 heads"),
         (good.replace('"vocab_size": ', '"vocab_size": 1, "was": '), "tokens but the model only 1"),
     ]:
@@ -152,6 +166,15 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
     assert "tokenizer cannot be read" in message()
     (tmp_path / "tokenizer.json").unlink()
     assert "no tokenizer found" in message()
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "a/b.safetensors", "", 3])
+def test_shards_outside_the_folder_are_refused(tmp_path: Path, name: object) -> None:
+    save_native(tmp_path)
+    (tmp_path / checkpoint.WEIGHTS).unlink()
+    (tmp_path / checkpoint.INDEX).write_text(json.dumps({"weight_map": {"tokens": name}}))
+    with pytest.raises(CheckpointError, match="expected the name of a file beside it"):
+        checkpoint.load(tmp_path)
 
 
 def test_model_that_cannot_be_found_says_what_to_give() -> None:

@@ -187,10 +187,13 @@ def test_likelihood_of_a_whole_text_needs_no_context(quiz: Task) -> None:
     [
         (
             "{{ quesion }}",
-            "quiz: template: 'quesion' is undefined; fields found: answer, question; did you mean 'question'?",
+            "quiz: template: 'quesion' is undefined; fields found: answer, empty, question; did you mean 'question'?",
         ),
-        ("{{ question.text }}", "quiz: template: 'str object' has no attribute 'text'; fields found: answer, question"),
-        ("{{ cycler }}", "quiz: template: 'cycler' is undefined; fields found: answer, question"),
+        (
+            "{{ question.text }}",
+            "quiz: template: 'str object' has no attribute 'text'; fields found: answer, empty, question",
+        ),
+        ("{{ cycler }}", "quiz: template: 'cycler' is undefined; fields found: answer, empty, question"),
         (
             "{{ cycler.__init__.__globals__ }}",
             "quiz: template: not allowed in a template: access to attribute '__init__'",
@@ -202,6 +205,13 @@ def test_likelihood_of_a_whole_text_needs_no_context(quiz: Task) -> None:
         ("{{ range.__globals__ }}", "quiz: template: not allowed in a template: access to attribute '__globals__'"),
         ("{{ answer.append('x') }}", "quiz: template: not allowed in a template: "),
         ("{{ range(10**9) }}", "quiz: template: OverflowError: "),
+        (
+            "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}",
+            "quiz: template: OverflowError: found more than 100,000 steps in ranges",
+        ),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "quiz: template: RecursionError: "),
+        ("{{ none }}", "quiz: template: found no value in a part of example x, expected"),
+        ("{{ empty }}", "quiz: template: found no value in field 'empty' of example x, expected something to show"),
         ("{{ 1 / 0 }}", "quiz: template: ZeroDivisionError: division by zero"),
         ("{% include 'secret' %}", "quiz: template: TypeError: no loader for this environment specified"),
         ("{% if %}", "template, line 1: broken template: "),
@@ -210,7 +220,9 @@ def test_likelihood_of_a_whole_text_needs_no_context(quiz: Task) -> None:
 )
 def test_template_that_fails_is_named_with_its_field(quiz: Task, template: str, expected: str) -> None:
     with pytest.raises(TaskError) as caught:
-        build_one(replace(quiz, template=template), Example("x", {"question": "q", "answer": ["a"]}, (" a",)))
+        build_one(
+            replace(quiz, template=template), Example("x", {"question": "q", "answer": ["a"], "empty": None}, (" a",))
+        )
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
 
@@ -223,6 +235,10 @@ def test_choices_can_be_shown(quiz: Task) -> None:
 def test_block_tags_leave_no_lines(quiz: Task) -> None:
     each = replace(quiz, template="{% if question %}\nQ: {{ question }}\n{% endif %}\nA:\n", description="")
     assert context(each, item(1)) == "Q: word1\nA:"
+
+
+def test_what_would_act_on_a_terminal_is_shown_as_its_escape() -> None:
+    assert prompt.visible("a\x1b[1m\0\u202eb\ud800é語") == "a\\x1b[1m\\x00\\u202eb\\ud800é語"
 
 
 def test_window_below_one_is_refused(quiz: Task) -> None:

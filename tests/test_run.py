@@ -262,6 +262,17 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
         evaluate(settings(tmp_path / "run", data=str(data), shots=(0,)))
 
 
+@pytest.mark.parametrize("hashes", ["x", {"modell": "x"}, {"tasks": "x"}, {"tasks": {"a": 1}}])
+def test_a_damaged_run_json_is_refused(tmp_path: Path, hashes: object) -> None:
+    evaluate(settings(tmp_path))
+    described = json.loads((tmp_path / "run.json").read_text())
+    if isinstance(hashes, dict):
+        hashes = described["hashes"] | hashes
+    (tmp_path / "run.json").write_text(json.dumps(described | {"hashes": hashes}))
+    with pytest.raises(StorageError, match=r"run\.json: (damaged|not written)"):
+        evaluate(settings(tmp_path))
+
+
 def test_a_directory_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("words")
     with pytest.raises(StorageError, match=r"holds 'thesis.tex' but no run.json"):
@@ -318,6 +329,14 @@ def test_a_window_beyond_the_models_is_refused(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_carried_out_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--"):
         settings(tmp_path, **change)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "small.yaml"
+    other.write_bytes(SMALL.read_bytes())
+    with pytest.raises(UsageError, match="whose tasks have the same names; rename one") as caught:
+        evaluate(settings(tmp_path / "run", tasks=(str(SMALL), f"{other}/addition")))
+    assert f"found {SMALL} and {other}" in str(caught.value)
 
 
 def test_shots_of_the_paper_are_the_tasks_own(tmp_path: Path) -> None:

@@ -115,11 +115,20 @@ def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
         Store(path)
 
 
-def test_an_answer_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "{}",
+        '{"kind": "completion", "text": 5, "tokens": 2, "finish": "stop"}',
+        '{"kind": "completion", "text": "5", "tokens": "2", "finish": "stop"}',
+        '{"kind": "logprob", "total": null, "tokens": 1, "bytes": 1, "is_greedy": true, "boundary_merged": true}',
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_reported(tmp_path: Path, damaged: str) -> None:
     path = tmp_path / "answers"
     add(path, "model", {"key": ANSWER})
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE responses SET response = '{}'")
+        connection.execute("UPDATE responses SET response = ?", (damaged,))
     connection.close()
     with Store(path) as store, pytest.raises(StorageError, match="cannot be read"):
         store.responses("model")

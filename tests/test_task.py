@@ -108,6 +108,8 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
         ),
         ("", "copa.yaml: found no mapping"),
         ("- a\n", "copa.yaml: found no mapping"),
+        (COPA + "max_tokens: 2000000\n", "copa.yaml: key 'max_tokens': found 2000000, expected less than or equal to"),
+        (COPA + "tasks: {}\n", "copa.yaml: key 'tasks': found an empty mapping, expected at least one subtask"),
         (COPA + "tasks: [a]\n", "copa.yaml: key 'tasks': found a list"),
         (COPA + "tasks: {a: {stpo: []}}\n", "copa.yaml: task 'a': unknown key 'stpo'; did you mean 'stop'?"),
     ],

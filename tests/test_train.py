@@ -6,16 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from evalkit.decoder import checkpoint, text_corpus
+from evalkit.decoder import checkpoint, text_corpus, training_state
 from evalkit.decoder.packing import Document, PackingState, pack
 from evalkit.decoder.recipes import Reading, fine_tune, new
-from evalkit.decoder.train import Training, TrainSettings, batch_tokens, learning_rate, train
-from evalkit.errors import DataError, StorageError, UsageError
+from evalkit.decoder.train import StepReport, Training, TrainSettings, batch_tokens, learning_rate, train
+from evalkit.errors import CheckpointError, DataError, StorageError, UsageError
 from tests.decoders import make_decoder, make_tokenizer, save_native
 
 SETTINGS = TrainSettings(learning_rate=3e-3, batch_tokens=256, checkpoint_steps=4)
@@ -146,6 +148,85 @@ def test_training_of_other_settings_is_not_continued(tmp_path: Path) -> None:
     other = TrainSettings(learning_rate=1e-3, batch_tokens=256, checkpoint_steps=4)
     with pytest.raises(UsageError, match=r"holds a training with learning_rate 0\.003, this one has 0\.001"):
         train(small(tmp_path, other), tmp_path / "out")
+
+
+def test_training_on_other_text_is_not_continued(tmp_path: Path) -> None:
+    train(small(tmp_path), tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "text.txt").write_text("call me Ishmael " * 100)
+    config = make_decoder().config
+    other = new([tmp_path / "text.txt"], config, tokenizer=make_tokenizer(), reading=READING, settings=SETTINGS)
+    with pytest.raises(UsageError, match="holds a training with other text; choose another --out"):
+        train(other, tmp_path / "out")
+    wider = replace(config, d_ff=64)
+    reshaped = new(corpus(tmp_path), wider, tokenizer=make_tokenizer(), reading=READING, settings=SETTINGS)
+    with pytest.raises(UsageError, match="holds a training with other decoder; choose another --out"):
+        train(reshaped, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_finished_training_is_left_as_it_is(tmp_path: Path) -> None:
+    train(small(tmp_path), tmp_path / "out")
+    model = tmp_path / "out" / checkpoint.WEIGHTS
+    before, written = contents(tmp_path / "out"), model.stat().st_mtime_ns
+    train(small(tmp_path), tmp_path / "out")
+    assert model.stat().st_mtime_ns == written
+    model.unlink()
+    train(small(tmp_path), tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_diverging_training_stops_and_keeps_its_last_checkpoint(tmp_path: Path) -> None:
+    training = small(tmp_path)
+
+    def spoil(step: StepReport) -> None:
+        if step.step == 5:  # the last checkpoint is that of step 4
+            with torch.no_grad():
+                training.decoder.tokens.fill_(torch.nan)
+
+    with pytest.raises(UsageError, match=r"step 6: loss nan, .*lower --learning-rate"):
+        train(training, tmp_path / "out", on_step=spoil)
+    assert (tmp_path / "out" / "latest").read_text() == "step-00000004\n"
+    assert not (tmp_path / "out" / checkpoint.WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("part", ["latest", "name", "numbers", "truncated", "moments"])
+def test_damaged_training_is_reported_in_one_line(tmp_path: Path, part: str) -> None:
+    out = tmp_path / "out"
+    train(small(tmp_path), out)
+    [step] = out.glob("step-*")
+    tensors = step / training_state.TENSORS
+    if part == "latest":
+        (out / "latest").write_bytes(b"\xff\xfe")
+    if part == "name":
+        (out / "latest").write_text("../elsewhere")
+    if part == "numbers":
+        (step / training_state.NUMBERS).write_text("{}")
+    if part == "truncated":
+        tensors.write_bytes(tensors.read_bytes()[:1000])
+    if part == "moments":
+        kept = {name: tensor for name, tensor in load_file(tensors).items() if not name.startswith("exp_avg.")}
+        save_file(kept, tensors)
+    with pytest.raises(CheckpointError, match=r"its training is damaged \(.+\); choose another --out") as caught:
+        train(small(tmp_path), out)
+    assert "\n" not in str(caught.value)
+
+
+def test_out_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file: found a file, expected a folder"):
+        train(small(tmp_path), tmp_path / "file")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fine_tuning_shortens_sequences_to_the_window(tmp_path: Path) -> None:
+    save_native(tmp_path / "start")
+    reading = Reading(tokens=1000, length=2048)
+    tuned = fine_tune(corpus(tmp_path), tmp_path / "start", reading=reading, settings=SETTINGS)
+    assert tuned.stages[0].length == 64
 
 
 def test_fine_tuning_begins_with_the_checkpoint(tmp_path: Path) -> None:

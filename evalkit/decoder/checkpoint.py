@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from evalkit.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HUB_FILES = ("config.json", "*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt")
 
 
@@ -47,9 +49,11 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
     family = _family(settings, folder)
     try:
         config = family.config(settings)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'}: setting {error} is missing") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError, OverflowError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: a setting has the wrong type ({error})") from error
     tokenizer = tokenizers.load(folder)
     if tokenizer.size > config.vocab_size:
@@ -94,8 +98,10 @@ def save(decoder: Decoder, tokenizer: Tokenizer, folder: Path, *, dtype: torch.d
     settings = json.dumps(native.write_config(decoder.config), indent=2)
     (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in decoder.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     tokenizers.save(tokenizer, folder)
+    partial = folder / f".{WEIGHTS}.partial"  # whole or not at all: where the weights are, all else is
+    save_file(tensors, partial, metadata={"format": "pt"})
+    os.replace(partial, folder / WEIGHTS)
 
 
 def read_json(path: Path) -> dict[str, Any]:  # Any: JSON
@@ -104,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:  # Any: JSON
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent}: no {path.name}; expected a checkpoint folder") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: found a {type(content).__name__}, expected an object of settings")
@@ -114,9 +120,9 @@ def read_json(path: Path) -> dict[str, Any]:  # Any: JSON
 def _family(settings: Mapping[str, Any], folder: Path) -> Family:
     """Look up the family that config.json names."""
     model_type = settings.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise CheckpointError(
-            f"{folder / 'config.json'}: model_type is {model_type!r}; known are {', '.join(sorted(FAMILIES))}"
+            f"{folder / 'config.json'}: model_type is {model_type!r:.60}; known are {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
 
@@ -129,6 +135,9 @@ def weight_files(folder: Path) -> list[Path]:
         names = read_json(folder / INDEX).get("weight_map")
         if not isinstance(names, dict) or not names:
             raise CheckpointError(f"{folder / INDEX}: weight_map is missing; save the model again")
+        for name in names.values():
+            if not isinstance(name, str) or name in ("", "..") or Path(name).name != name or "\\" in name:
+                raise CheckpointError(f"{folder / INDEX}: found {name!r:.60}, expected the name of a file beside it")
         files = [folder / name for name in sorted(set(names.values()))]
         absent = [file.name for file in files if not file.exists()]
         if absent:
@@ -181,7 +190,7 @@ def _assign(
     extra = [name for name in holders if name not in known and not ignored.fullmatch(name)]
     if missing or extra:
         found = [f"missing {_some(missing)}"] * bool(missing) + [f"unknown {_some(extra)}"] * bool(extra)
-        raise CheckpointError(f"{folder}: tensors do not fit a {family.model_type} checkpoint: {'; '.join(found)}")
+        raise CheckpointError(f"{folder}: tensors do not fit the {family.model_type} form: {'; '.join(found)}")
     for name, parameter in list(decoder.named_parameters()):
         file_name, transposed = names[name]
         tensor: Tensor = holders[file_name].get_tensor(file_name)
@@ -190,7 +199,17 @@ def _assign(
             raise CheckpointError(
                 f"{folder}: tensor {file_name} has shape {tuple(tensor.shape)}, config.json asks for {expected}"
             )
+        if tensor.dtype not in FLOATS:
+            found_dtype = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{folder}: tensor {file_name} has dtype {found_dtype}, expected float16, bfloat16, float32 or float64"
+            )
         tensor = (tensor.T if transposed else tensor).to(device, dtype).contiguous()
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{folder}: tensor {file_name} holds numbers that are not finite in "
+                f"{str(dtype).removeprefix('torch.')}; save the model again, or try --dtype float32"
+            )
         owner, _, attribute = name.rpartition(".")
         setattr(decoder.get_submodule(owner), attribute, nn.Parameter(tensor, requires_grad=False))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from evalkit.errors import CheckpointError
 
 Activation: TypeAlias = Literal["gelu_tanh", "gelu"]
 
+LARGEST = 2**24  # of any number in a shape; beyond it torch overflows
+MOST_LAYERS = 1024
 GPT3_BAND = 256  # the paper names no band width; GPT-Neo's 256, current token included, is the one with public weights
 
 # name: layers, d_model, heads, head size (Brown 2020, Table 2.1, as corrected in DecoderConfig.gpt3)
@@ -40,7 +42,24 @@ class DecoderConfig:
     scale_by_layer: bool = False  # divide attention scores by the layer's number, from 1
 
     def __post_init__(self) -> None:
-        """Raise CheckpointError where the numbers contradict each other."""
+        """Raise CheckpointError where a value is of another type, out of range or contradicts another."""
+        limits = {"window": (2, LARGEST), "layers": (1, MOST_LAYERS)}
+        for name in ("vocab_size", "window", "layers", "d_model", "heads", "d_ff"):
+            least, most = limits.get(name, (1, LARGEST))
+            found = getattr(self, name)
+            if type(found) is not int or not least <= found <= most:
+                raise CheckpointError(f"{name}: found {found!r:.40}, expected a whole number from {least} to {most}")
+        for band in self.bands:
+            if band is not None and (type(band) is not int or band < 1):
+                raise CheckpointError(f"bands: found {band!r:.40}, expected null or a whole number above 0")
+        if self.activation not in get_args(Activation):
+            raise CheckpointError(
+                f"activation: found {self.activation!r:.40}, expected {' or '.join(get_args(Activation))}"
+            )
+        if type(self.norm_eps) not in (int, float) or not 0 < self.norm_eps <= 1:
+            raise CheckpointError(f"norm_eps: found {self.norm_eps!r:.40}, expected a number above 0, at most 1")
+        if type(self.scale_by_layer) is not bool:
+            raise CheckpointError(f"scale_by_layer: found {self.scale_by_layer!r:.40}, expected true or false")
         if self.d_model % self.heads:
             raise CheckpointError(
                 f"model width {self.d_model} is not a multiple of {self.heads} heads; check the configuration"
@@ -54,6 +73,13 @@ class DecoderConfig:
     def head_size(self) -> int:
         """Width D of one attention head."""
         return self.d_model // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        width, inner = self.d_model, self.d_ff
+        block = 4 * width * width + 2 * width * inner + 9 * width + inner
+        return (self.vocab_size + self.window + 2) * width + self.layers * block
 
     @classmethod
     def gpt3(cls, name: str, *, vocab_size: int = 50257, window: int = 2048, band: int = GPT3_BAND) -> DecoderConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class DecoderModel:
     ) -> None:
         positions = loaded.decoder.config.window
         if window is not None and not 1 < window <= positions:
-            raise UsageError(f"window {window}: {name} has {positions} positions; choose 2 to {positions}")
+            raise UsageError(f"--window: window {window}: {name} has {positions} positions; choose 2 to {positions}")
         self.name = name
         self.window = window or positions
         self.fingerprint = f"{loaded.fingerprint}-{str(loaded.decoder.tokens.dtype).removeprefix('torch.')}"
@@ -117,7 +118,7 @@ def from_folder(
     device = usable_device(device)
     dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
     if dtype not in DTYPES:
-        raise UsageError(f"dtype {dtype!r} is not known; choose {', '.join(DTYPES)}")
+        raise UsageError(f"--dtype: dtype {dtype!r} is not known; choose {', '.join(DTYPES)}")
     with reported_memory():
         loaded = checkpoint.load(folder, device=device, dtype=DTYPES[dtype])
     return DecoderModel(loaded, name=name, window=window)
@@ -126,11 +127,13 @@ def from_folder(
 def usable_device(name: str | None) -> str:
     """Take the device asked for, or the first GPU, or the CPU; UsageError where it cannot be used."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name):
+        raise UsageError(f"--device: found {name!r}, expected cpu, cuda, cuda:1 or mps")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         reason = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+        raise UsageError(f"--device: device {name!r} cannot be used ({reason}); try --device cpu") from error
     return name
 
 
@@ -172,20 +175,21 @@ def plan(jobs: Sequence[Job], *, batch_tokens: int) -> Iterator[list[Job]]:
 
 
 @contextmanager
-def reported_memory() -> Iterator[None]:
+def reported_memory(advice: str = "lower --token-budget or use a smaller model") -> Iterator[None]:
     """Turn a device's out-of-memory error into ModelMemoryError."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        raise ModelMemoryError(_out_of_memory(error)) from error
+        raise ModelMemoryError(_out_of_memory(error, advice)) from error
+    except MemoryError as error:
+        raise ModelMemoryError(_out_of_memory(error, advice)) from error
     except RuntimeError as error:  # what the CPU's allocator raises has no class of its own
         if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        raise ModelMemoryError(_out_of_memory(error)) from error
+        raise ModelMemoryError(_out_of_memory(error, advice)) from error
 
 
-def _out_of_memory(error: Exception) -> str:
-    return (
-        f"the device has too little memory ({str(error).splitlines()[0]}); lower --token-budget or use a smaller model"
-    )
+def _out_of_memory(error: BaseException, advice: str) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"the device has too little memory ({reason}); {advice}"

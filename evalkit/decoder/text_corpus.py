@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,10 @@ class TextDocuments:
         start = self.ends[chosen - 1] if chosen else 0
         ids = self.ids[start : self.ends[chosen]].tolist()
         return Document(ids, [1.0] * len(ids))
+
+    def digest(self) -> str:
+        """Hash all documents as they stand in the data."""
+        return sha256(self.ids.tobytes() + self.ends.tobytes()).hexdigest()
 
 
 @lru_cache(maxsize=2)  # a batch may span the end of one epoch and the start of the next

@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalkit.decoder import training_state
-from evalkit.decoder.checkpoint import save
+from evalkit.decoder.checkpoint import WEIGHTS, save
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.packing import Batch, Documents, PackingState, pack
 from evalkit.decoder.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ from evalkit.decoder.training_state import LossPoint, TrainingState
 from evalkit.errors import UsageError
 
 FINAL_LEARNING_RATE = 0.1  # of the highest
+SEEDS = 2**63  # as many as torch takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,19 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Raise UsageError for numbers that no training can have."""
-        if self.learning_rate <= 0 or self.batch_tokens <= 0 or self.checkpoint_steps <= 0:
-            raise UsageError(
-                f"learning rate {self.learning_rate}, batch {self.batch_tokens} tokens, checkpoint every "
-                f"{self.checkpoint_steps} steps: all three must be above 0"
-            )
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"--learning-rate: found {self.learning_rate}, expected a finite number above 0")
+        for flag, found, least in (
+            ("batch-tokens", self.batch_tokens, 1),
+            ("checkpoint-steps", self.checkpoint_steps, 1),
+            ("first-batch-tokens", self.first_batch_tokens, 1),
+            ("warmup-tokens", self.warmup_tokens, 0),
+            ("ramp-tokens", self.ramp_tokens, 0),
+        ):
+            if found is not None and found < least:
+                raise UsageError(f"--{flag}: found {found}, expected {least} or more")
+        if not 0 <= self.seed < SEEDS:
+            raise UsageError(f"--seed: found {self.seed}, expected 0 to {SEEDS - 1}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class Training:
     tokenizer: Tokenizer
     stages: tuple[Stage, ...]
     settings: TrainSettings
+    start: str | None = None  # fingerprint of the checkpoint that learns on
 
     @property
     def tokens(self) -> int:
@@ -96,11 +107,11 @@ class StepReport:
 def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], None] = lambda _: None) -> Decoder:
     """Train a decoder; write it, its loss curve and its checkpoints to `folder`.
 
-    A folder that holds a checkpoint of the same settings is continued. Raises UsageError where its settings differ,
-    StorageError where it cannot be written.
+    A folder that holds a checkpoint of the same training is continued. Raises UsageError where it is of another one or
+    the loss is no longer finite, CheckpointError where it is damaged, StorageError where it cannot be written.
     """
     decoder, tokenizer, stages, settings = training.decoder, training.tokenizer, training.stages, training.settings
-    described = describe(settings, stages)
+    described = describe(training)
     with training_state.storage(folder):
         pass  # a folder that cannot be made shows now, not after the first hour
     optimizer = make_optimizer(decoder, settings)
@@ -108,7 +119,7 @@ def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], N
     plain = partial(weighted_loss, decoder)
     loss_of = torch.compile(plain, dynamic=False) if settings.compile else plain
     decoder.train()
-    clock, tokens_before = time.perf_counter(), state.tokens
+    clock, begun = time.perf_counter(), state
     while (position := locate(stages, state.tokens)) is not None:
         stage = stages[position]
         if position != state.stage:
@@ -125,15 +136,34 @@ def train(training: Training, folder: Path, *, on_step: Callable[[StepReport], N
         )
         point = LossPoint(state.step + 1, state.tokens + taken, rate, loss)
         state = replace(state, step=point.step, tokens=point.tokens, packing=packing, history=(*state.history, point))
-        speed = (state.tokens - tokens_before) / (time.perf_counter() - clock)
+        speed = (state.tokens - begun.tokens) / (time.perf_counter() - clock)
         on_step(StepReport(state.step, state.tokens, training.tokens, loss, speed))
         if state.step % settings.checkpoint_steps == 0:
+            check_finite(decoder, step=state.step)
             training_state.write(folder, decoder, optimizer, state, settings=described)
     decoder.eval()
+    if state.step == begun.step and (folder / WEIGHTS).exists():
+        return decoder  # it was finished before
+    check_finite(decoder, step=state.step)
+    if state.step != begun.step and state.step % settings.checkpoint_steps:
+        training_state.write(folder, decoder, optimizer, state, settings=described)
     with training_state.storage(folder):
         save(decoder, tokenizer, folder)
-    training_state.write(folder, decoder, optimizer, state, settings=described)
     return decoder
+
+
+def check_finite(decoder: Decoder, *, step: int) -> None:
+    """Raise UsageError where a step has left weights that are not finite."""
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in decoder.parameters()):
+        raise diverged(step, "its weights are not finite")
+
+
+def diverged(step: int, found: str) -> UsageError:
+    """Say that a training cannot go on; its last checkpoint stays as it is."""
+    return UsageError(
+        f"step {step}: {found}, expected finite numbers; lower --learning-rate and choose another --out; "
+        "the last checkpoint is kept"
+    )
 
 
 def take_step(
@@ -146,12 +176,15 @@ def take_step(
     rate: float,
     end_of_text: int,
 ) -> tuple[float, PackingState, int]:
-    """Learn from one batch; give its mean loss, where the corpus now is, and how many tokens were learned from."""
+    """Learn from one batch; give its mean loss, where the corpus now is, and how many tokens were learned from.
+
+    Raises UsageError where loss or gradients are not finite.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
     count = max(1, round(batch_tokens(state.tokens, settings) / (stage.rows * stage.length)))
     packing, losses = state.packing, []
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
+    generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + state.step) % SEEDS)
     for _ in range(count):
         batch, packing = micro_batch(stage, packing, generator=generator, end_of_text=end_of_text)
         with autocast(device):
@@ -160,10 +193,13 @@ def take_step(
         losses.append(loss.detach())
     for group in optimizer.param_groups:
         group["lr"] = rate
-    nn.utils.clip_grad_norm_(parameters, settings.clip)
+    norm = nn.utils.clip_grad_norm_(parameters, settings.clip).item()
+    loss_mean = torch.stack(losses).mean().item()
+    if not math.isfinite(loss_mean) or not math.isfinite(norm):
+        raise diverged(state.step + 1, f"loss {loss_mean}, gradient norm {norm}")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return torch.stack(losses).mean().item(), packing, count * stage.rows * stage.length
+    return loss_mean, packing, count * stage.rows * stage.length
 
 
 def micro_batch(
@@ -252,8 +288,30 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(line.split())
 
 
-def describe(settings: TrainSettings, stages: Sequence[Stage]) -> dict[str, object]:
-    """Give what must be equal for a training to be continued."""
+def describe(training: Training) -> dict[str, object]:
+    """Give what must be equal for a training to be continued: its numbers, and digests of what it is made of."""
+    settings, stages = training.settings, training.stages
     numbers = {name: getattr(settings, name) for name in TrainSettings.__slots__ if name != "checkpoint_steps"}
     shapes = [[stage.tokens, stage.length, stage.rows, stage.spread] for stage in stages]
-    return {**numbers, "betas": list(settings.betas), "stages": shapes}
+    tokenizer = training.tokenizer
+    digests = {
+        "decoder": digest(asdict(training.decoder.config)),
+        "tokenizer": digest(tokenizer.backend.to_str(), tokenizer.start, tokenizer.end_of_text),
+        "text": digest(*(documents_digest(stage.documents) for stage in stages)),
+        "starting checkpoint": training.start,
+    }
+    return {**numbers, "betas": list(settings.betas), "stages": shapes, training_state.DIGESTS: digests}
+
+
+def documents_digest(documents: Documents) -> str:
+    """Hash a corpus: all of it where it can, else its first document and the section it is made from."""
+    whole = getattr(documents, "digest", None)
+    if whole is not None:
+        return str(whole())
+    first = documents.document(0)
+    return digest(list(first.ids), list(first.weights), getattr(documents, "section", None))
+
+
+def digest(*parts: object) -> str:
+    """Hash values by what they print as."""
+    return sha256(repr(parts).encode()).hexdigest()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +26,7 @@ LATEST = "latest"  # a file that names the newest checkpoint's folder
 TENSORS = "training.safetensors"
 NUMBERS = "training.json"
 CURVE = "loss.csv"
+DIGESTS = "digests"  # of the settings: hashes that no message shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def storage(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
+    except FileExistsError as error:
+        raise StorageError(f"{folder}: found a file, expected a folder; choose another --out") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
@@ -91,23 +96,63 @@ def write(
 def resume(
     folder: Path, decoder: Decoder, optimizer: torch.optim.Optimizer, *, settings: Mapping[str, object]
 ) -> TrainingState | None:
-    """Load the newest checkpoint into decoder and optimizer; None where the folder has none."""
+    """Load the newest checkpoint into decoder and optimizer; None where the folder has none.
+
+    Raises UsageError where it is of another training, CheckpointError where it is damaged.
+    """
     if not (folder / LATEST).exists():
         return None
-    source = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
-    numbers = read_json(source / NUMBERS)
-    for name, value in json.loads(json.dumps(settings)).items():
-        if numbers["settings"].get(name) != value:
+    try:
+        name = (folder / LATEST).read_text(encoding="utf-8").strip()
+        if not re.fullmatch(r"step-\d{8,}", name):
+            raise ValueError(f"{LATEST} holds {name[:40]!r}, expected step-00000001 or so")
+        numbers = read_json(folder / name / NUMBERS)
+        _compare(folder, numbers["settings"], json.loads(json.dumps(settings)))
+        state = _read_state(numbers["state"])
+        _assign(decoder, optimizer, load_file(folder / name / TENSORS))
+    except (CheckpointError, SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{folder}: its training is damaged ({reason}); choose another --out or remove the folder"
+        ) from error
+    return state
+
+
+def _compare(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:  # Any: JSON
+    """Raise UsageError where the folder holds another training."""
+    for name, value in expected.items():
+        if name != DIGESTS and found.get(name) != value:
             raise UsageError(
-                f"{folder} holds a training with {name} {numbers['settings'].get(name)!r}, this one has {value!r}; "
+                f"{folder} holds a training with {name} {found.get(name)!r}, this one has {value!r}; "
                 "choose another --out, or the settings it was begun with"
             )
-    tensors = load_file(source / TENSORS)
-    current = _tensors(decoder, optimizer)
-    if {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")} != {
-        name: tensor.shape for name, tensor in current.items() if name.startswith("model.")
-    }:
-        raise CheckpointError(f"{source / TENSORS}: its tensors are those of another decoder; choose another --out")
+    digests = found.get(DIGESTS, {})
+    others = [name for name, value in expected[DIGESTS].items() if digests.get(name) != value]
+    if others:
+        raise UsageError(f"{folder} holds a training with other {' and '.join(others)}; choose another --out")
+
+
+def _read_state(saved: Mapping[str, Any]) -> TrainingState:  # Any: JSON
+    """Read what asdict wrote."""
+    packing = saved["packing"]
+    return TrainingState(
+        int(saved["step"]),
+        int(saved["tokens"]),
+        int(saved["stage"]),
+        PackingState(int(packing["next_document"]), tuple(packing["ids"]), tuple(packing["weights"])),
+        tuple(LossPoint(**point) for point in saved["history"]),
+    )
+
+
+def _assign(decoder: Decoder, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a training's tensors; ValueError or KeyError where they do not fit, before anything is changed."""
+    kinds = ("model", "exp_avg", "exp_avg_sq")
+    for name, parameter in decoder.named_parameters():
+        for kind in kinds:
+            if tensors[f"{kind}.{name}"].shape != parameter.shape:
+                raise ValueError(f"tensor {kind}.{name} is that of another decoder")
+        if tensors[f"step.{name}"].numel() != 1:
+            raise ValueError(f"tensor step.{name} is not one number")
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
@@ -118,15 +163,6 @@ def resume(
             }
             if parameter.device.type == "cuda":  # the fused optimizer keeps its count beside the parameters
                 optimizer.state[parameter]["step"] = tensors[f"step.{name}"].to(parameter.device)
-    saved = numbers["state"]
-    packing = saved["packing"]
-    return TrainingState(
-        saved["step"],
-        saved["tokens"],
-        saved["stage"],
-        PackingState(packing["next_document"], tuple(packing["ids"]), tuple(packing["weights"])),
-        tuple(LossPoint(**point) for point in saved["history"]),
-    )
 
 
 def _tensors(decoder: Decoder, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

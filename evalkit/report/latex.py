@@ -1,4 +1,4 @@
-"""A table as LaTeX, to be put into a paper that loads booktabs."""
+"""A table as LaTeX, to be put into a paper that loads booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ def render(table: Table) -> str:
     columns = range(len(table.columns))
     layout = "".join("r" if tables.is_numeric(table, column) else "l" for column in columns)
     lines = [
-        "% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}.",
+        "% Needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[T1]{fontenc}.",
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape(table.caption)}}}",
+        # A table that is wider than the text is made as wide as it; others keep their size.
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"  \begin{{tabular}}{{{layout}}}",
         r"    \toprule",
         _line(escape(column) for column in table.columns),
         r"    \midrule",
         *(_line(_cell(cell) for cell in row) for row in table.rows),
         r"    \bottomrule",
-        r"  \end{tabular}",
+        r"  \end{tabular}}",
         *(rf"  \par\footnotesize {_breakable(escape(note))}" for note in table.notes),
         r"\end{table}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -11,6 +12,7 @@ T = TypeVar("T")
 Row: TypeAlias = tuple[str, str, str, str]  # task, title, metric, subset
 
 NOTHING = "–"  # what an absent number prints as
+DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of Unicode: turn other text round
 
 
 def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
@@ -31,14 +33,25 @@ def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
     for row in rows:
         _, title, metric, subset = row
         here = [_estimate(cells.get((row, number))) for number in shots]
-        line: list[Cell] = [title, *[metric] * (len(metrics) > 1), *[subset] * has_subsets]
+        line: list[Cell] = [clean(title), *[metric] * (len(metrics) > 1), *[clean(subset)] * has_subsets]
         if counts_agree:
             line.append(next((e.n for e in here if e), 0))
         for estimate in here:
             line += [estimate, *[estimate.n if estimate else 0] * (not counts_agree)]
         body.append(tuple(line))
 
-    return Table(columns=tuple(columns), rows=tuple(body), caption=_caption(results, metrics), notes=tuple(notes))
+    caption = clean(_caption(results, metrics))
+    return Table(tuple(columns), tuple(body), caption, notes=tuple(clean(note) for note in notes))
+
+
+def clean(label: str) -> str:
+    r"""Write whitespace as single spaces, and what would act on a terminal or a page as its escape, such as `\x1b`."""
+    return "".join(
+        each.encode("unicode_escape").decode()
+        if unicodedata.category(each) in {"Cc", "Cs"} or unicodedata.bidirectional(each) in DIRECTIONS
+        else each
+        for each in " ".join(label.split())
+    )
 
 
 def count(number: int, noun: str) -> str:
