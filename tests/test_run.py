@@ -367,7 +367,7 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path) 
     draws = random.Random(0)
     stored: list[int] = []
     for _ in range(5):
-        process = start(tmp_path / "killed", seconds=0.002)
+        process = start(tmp_path / "killed", seconds=0.1)
         assert process.stdout is not None
         for _ in range(draws.randint(0, 8)):  # batches, which go on while the signal is under way
             process.stdout.readline()
@@ -386,7 +386,7 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path) 
 
 
 def test_ctrl_c_says_what_is_kept_and_how_to_continue(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", seconds=0.01)
+    process = start(tmp_path / "run", seconds=0.3)
     assert process.stdout is not None
     for _ in range(5):
         process.stdout.readline()
