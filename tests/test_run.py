@@ -356,7 +356,7 @@ def start(out: Path, *, seconds: float) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
