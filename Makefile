@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-LIMIT ?= --limit 200
+LIMIT ?=
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: $(INSTALLED) ## ten-shot arithmetic on the embedded model; LIMIT= asks all problems
+run: $(INSTALLED) ## ten-shot arithmetic on the embedded model; LIMIT='--limit 200' asks a tenth
 	$(PY) -m evalkit run --task arithmetic --shots 10 $(LIMIT)
 
 test: $(INSTALLED) ## the tests

@@ -11,6 +11,7 @@ generate with its default cache. The two sides take turns, and the medians and t
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -24,6 +25,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from evalkit.decoder import checkpoint, tokenizer
 from evalkit.decoder.generation import prefill
 from evalkit.decoder.model import Decoder
+
+LEAST_SECONDS = 10.0  # of work between which a median is taken; a short piece of work is repeated more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,18 @@ def twins(shape: Shape, folder: Path) -> tuple[Decoder, GPT2LMHeadModel]:
     peer = GPT2LMHeadModel(GPT2Config(**shape.config, **end)).eval()
     peer.save_pretrained(folder)
     tokenizer.save(tokenizer.train(["a b"], vocab_size=300, pattern=r"\s"), folder)
-    return checkpoint.load(folder).decoder, peer
+    ours = checkpoint.load(folder).decoder
+    ours.pack()
+    return ours, peer
 
 
 def alternate(sides: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
-    """Give each side's median seconds over rounds in which all take turns."""
+    """Give each side's median seconds over rounds in which all take turns: for LEAST_SECONDS, and `rounds` at least."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
+    first = time.perf_counter()
+    for turn in itertools.count():
+        if turn > rounds and time.perf_counter() - first > LEAST_SECONDS:
+            break
         for name, work in sides.items():
             begin = time.perf_counter()
             work()

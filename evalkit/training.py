@@ -118,7 +118,7 @@ def prepare(request: Request) -> Training:
 
 def new_shape(new: NewDecoder, *, vocab_size: int, window: int) -> DecoderConfig:
     """Give the shape of a new decoder; its window is as long as the sequences it learns from."""
-    from evalkit.decoder.config import GPT3_BAND, DecoderConfig, alternating
+    from evalkit.decoder.config import DecoderConfig
 
     if new.shape is None:
         return DecoderConfig.gpt3(new.size, vocab_size=vocab_size, window=window)
@@ -128,12 +128,4 @@ def new_shape(new: NewDecoder, *, vocab_size: int, window: int) -> DecoderConfig
         raise UsageError(f"--shape: found {new.shape!r}, expected layers, width and heads such as 4,128,4") from None
     if min(layers, width, heads) < 1:
         raise UsageError(f"--shape: found {new.shape!r}, expected three numbers above 0")
-    return DecoderConfig(
-        vocab_size=vocab_size,
-        window=window,
-        layers=layers,
-        d_model=width,
-        heads=heads,
-        d_ff=4 * width,
-        bands=alternating(layers, GPT3_BAND),
-    )
+    return DecoderConfig.gpt3_like(layers, width, heads, vocab_size=vocab_size, window=window)

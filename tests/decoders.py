@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from evalkit.decoder import checkpoint, tokenizer
-from evalkit.decoder.config import DecoderConfig, alternating
+from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 
@@ -23,15 +23,7 @@ def make_tokenizer() -> Tokenizer:
 
 def make_decoder(*, layers: int = 4, band: int = 8, window: int = 64, seed: int = 0) -> Decoder:
     """A random decoder with dense and banded layers and a wide spread of logits."""
-    config = DecoderConfig(
-        vocab_size=make_tokenizer().size,
-        window=window,
-        layers=layers,
-        d_model=32,
-        heads=4,
-        d_ff=128,
-        bands=alternating(layers, band),
-    )
+    config = DecoderConfig.gpt3_like(layers, 32, 4, vocab_size=make_tokenizer().size, window=window, band=band)
     decoder = Decoder(config).initialise(seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():

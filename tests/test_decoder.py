@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from evalkit.decoder import linear
+from evalkit.decoder.activation import CHUNK, activate
 from evalkit.decoder.attention import attend, attend_in_band
 from evalkit.decoder.cache import KVCache
-from evalkit.decoder.config import GPT3_SHAPES, DecoderConfig
+from evalkit.decoder.config import GPT3_SHAPES, Activation, DecoderConfig
 from evalkit.decoder.generation import prefill
 from evalkit.decoder.model import Decoder
 from evalkit.errors import CheckpointError
@@ -69,6 +71,48 @@ def test_cached_steps_equal_one_forward_in_a_batch_of_unequal_lengths() -> None:
     for ids, count, states in zip(rows, known, found, strict=True):
         alone = decoder(torch.tensor([ids]))[0, count - 1 :]
         torch.testing.assert_close(torch.stack(states), alone, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])  # few are computed alone, many from all positions
+@pytest.mark.parametrize("layers", [3, 4])  # the last layer is dense, or banded
+def test_wanted_positions_equal_those_of_all_positions(count: int, layers: int) -> None:
+    decoder = make_decoder(layers=layers, band=8, window=64)
+    generator = torch.Generator().manual_seed(count)
+    tokens = torch.randint(0, 300, (3, 40), generator=generator)
+    wanted = torch.stack([torch.randperm(40, generator=generator)[:count] for _ in range(3)])
+    expected = torch.stack([states[places] for states, places in zip(decoder(tokens), wanted, strict=True)])
+    torch.testing.assert_close(decoder(tokens, wanted=wanted), expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, linear.FEW_ROWS, linear.FEW_ROWS + 1])
+def test_packed_weights_give_the_plain_product(rows: int) -> None:
+    layer = linear.Linear(768, 768).requires_grad_(False)
+    x = torch.randn(rows, 1, 768, generator=torch.Generator().manual_seed(rows))
+    expected = layer(x)
+    layer.packed = linear.pack(layer.weight)
+    assert (layer.packed is not None) == torch.backends.mkldnn.is_available()
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_small_or_half_precision_weights_are_not_packed() -> None:
+    assert linear.pack(torch.zeros(128, 512)) is None
+    assert linear.pack(torch.zeros(1024, 1024, dtype=torch.bfloat16)) is None
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (2, CHUNK - 1)])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
+def test_activation_equals_the_definition(shape: tuple[int, ...], activation: Activation) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 4
+    approximate = "tanh" if activation == "gelu_tanh" else "none"
+    expected = F.gelu(x.double(), approximate=approximate).float()
+    kept = activate(x.clone().requires_grad_(), activation)  # with a gradient nothing is overwritten
+    torch.testing.assert_close(activate(x, activation), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(kept, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_activation_survives_extreme_numbers() -> None:
+    x = torch.tensor([-1e30, -100.0, 0.0, 100.0, 1e30])
+    assert activate(x, "gelu_tanh").tolist() == [0, 0, 0, 100, pytest.approx(1e30)]
 
 
 def test_sequence_that_begins_later_has_later_positions() -> None:

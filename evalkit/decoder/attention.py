@@ -54,6 +54,15 @@ def band_mask(band: int, device: torch.device) -> Tensor:
     return (key <= query) & (key > query - band)
 
 
-def attend_cached(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Attend from new tokens (B, H, T, D) to cached keys (B, H, S, D); mask (B or 1, 1, T, S), True where allowed."""
+def visible_from(positions: Tensor, keys: int, *, band: int | None) -> Tensor:
+    """Say which of the first `keys` keys (S) each position (B, Q) may see: (B, 1, Q, S), True where it may."""
+    key = torch.arange(keys, device=positions.device)
+    mask = key <= positions[:, :, None]
+    if band is not None:
+        mask &= key > positions[:, :, None] - band
+    return mask[:, None]
+
+
+def attend_masked(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Attend from (B, H, Q, D) to keys and values (B, H, S, D); mask (B or 1, 1, Q, S), True where allowed."""
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)

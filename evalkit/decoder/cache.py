@@ -48,11 +48,13 @@ class KVCache:
         self.longest += 1
         self.shortest += 1
 
-    def fill(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Store the keys and values (B, H, T, D) of a prefill from position 0."""
+    def fill(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values (B, H, T, D) of a prefill from position 0; give them as they lie in the cache."""
         tokens = key.shape[2]
-        self.keys[layer][:, :, :tokens] = key
-        self.values[layer][:, :, :tokens] = value
+        stored = self.keys[layer][:, :, :tokens], self.values[layer][:, :, :tokens]
+        stored[0].copy_(key)
+        stored[1].copy_(value)
+        return stored
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Store one more position (B, H, 1, D) at the end of each row."""

@@ -93,6 +93,13 @@ class DecoderConfig:
         if name not in GPT3_SHAPES:
             raise CheckpointError(f"no GPT-3 size {name!r}; the sizes are {', '.join(GPT3_SHAPES)}")
         layers, d_model, heads, _ = GPT3_SHAPES[name]
+        return cls.gpt3_like(layers, d_model, heads, vocab_size=vocab_size, window=window, band=band)
+
+    @classmethod
+    def gpt3_like(
+        cls, layers: int, d_model: int, heads: int, *, vocab_size: int, window: int, band: int = GPT3_BAND
+    ) -> DecoderConfig:
+        """Give GPT-3's architecture in any size: an MLP four times as wide, dense and banded layers in turn."""
         return cls(
             vocab_size=vocab_size,
             window=window,
@@ -100,10 +107,5 @@ class DecoderConfig:
             d_model=d_model,
             heads=heads,
             d_ff=4 * d_model,
-            bands=alternating(layers, band),
+            bands=tuple(band if layer % 2 else None for layer in range(layers)),
         )
-
-
-def alternating(layers: int, band: int) -> tuple[int | None, ...]:
-    """Dense and banded layers in turn, dense first."""
-    return tuple(band if layer % 2 else None for layer in range(layers))

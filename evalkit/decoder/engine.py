@@ -80,6 +80,7 @@ class DecoderModel:
         job = Job(request, spans(self._tokenizer, [request])[0])
         self._check_window(job)
         with reported_memory(), torch.inference_mode():
+            self._decoder.pack()
             for text, _ in complete(self._decoder, self._tokenizer, [job.span.ids], [request], window=self.window):
                 yield from text
 
@@ -98,6 +99,7 @@ class DecoderModel:
         first = batch[0].request
         if isinstance(first, LogLikelihood):
             return score(self._decoder, [job.span for job in batch])
+        self._decoder.pack()
         prompts = [job.span.ids for job in batch]
         requests = [job.request for job in batch if isinstance(job.request, Generate)]
         if first.decoding.beams > 1:

@@ -110,7 +110,7 @@ def prefill(decoder: Decoder, prompts: Sequence[list[int]], *, capacity: int) ->
     lengths = [len(ids) for ids in prompts]
     tokens = pad_sequence([torch.tensor(ids) for ids in prompts], batch_first=True).to(device)  # (B, T)
     cache = KVCache(decoder.config, rows=len(prompts), capacity=max(capacity, *lengths, 1), device=device, dtype=dtype)
-    hidden = decoder(tokens, cache=cache)
+    last = torch.tensor(lengths, device=device)[:, None] - 1  # (B, 1)
+    hidden = decoder(tokens, cache=cache, wanted=last)[:, 0]
     cache.set_lengths(lengths)
-    last = torch.tensor(lengths, device=device) - 1
-    return cache, hidden[torch.arange(len(prompts), device=device), last]
+    return cache, hidden

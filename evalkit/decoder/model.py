@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evalkit.decoder.attention import attend, attend_cached
+from evalkit.decoder.activation import activate
+from evalkit.decoder.attention import attend, attend_masked, visible_from
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import DecoderConfig
+from evalkit.decoder.linear import Linear, pack, project
 
 INIT_STD = 0.02
+MOST_WANTED = 0.25  # share of positions up to which the last block computes them alone
 
 
 class Decoder(nn.Module):
@@ -32,17 +35,34 @@ class Decoder(nn.Module):
             self.positions = nn.Parameter(torch.empty(config.window, config.d_model))
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
             self.norm = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+        self._packed_head: Tensor | None = None
 
-    def forward(self, tokens: Tensor, *, start: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """Give the normalised hidden states (B, T, d) of tokens (B, T).
+    def pack(self) -> None:
+        """Hold a packed copy of large weights for decoding on the CPU; the weights must not change after this."""
+        if self._packed_head is None:
+            self._packed_head = pack(self.tokens)
+            for module in self.modules():
+                if isinstance(module, Linear):
+                    module.packed = pack(module.weight)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        start: Tensor | None = None,
+        cache: KVCache | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Give the normalised hidden states (B, T, d) of tokens (B, T), or (B, Q, d) at the wanted positions (B, Q).
 
         Without a cache, or with an empty one, the tokens begin a sequence: at position 0, or at `start` (B,). With a
         filled cache, T is 1 and each token continues its row. The caller counts what was added to the cache.
         """
         hidden = F.embedding(tokens, self.tokens) + self._embed_positions(tokens.shape[1], start, cache)
-        for block in self.blocks:
+        *early, last = self.blocks
+        for block in early:
             hidden = block(hidden, cache)
-        return self.norm(hidden)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        return self.norm(last(hidden, cache, wanted))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def _embed_positions(self, count: int, start: Tensor | None, cache: KVCache | None) -> Tensor:
         """Embed the positions of T new tokens: (T, d), or (B, T, d) where rows differ."""
@@ -56,7 +76,7 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary: (..., d) to (..., V), in float32."""
-        return F.linear(hidden, self.tokens).float()
+        return project(hidden, self.tokens, packed=self._packed_head).float()
 
     def initialise(self, *, seed: int) -> Decoder:
         """Fill all tensors: normal with std 0.02, residual projections scaled by 1 / sqrt(2 layers) (Radford 2019)."""
@@ -83,31 +103,63 @@ class Block(nn.Module):
         self.heads = config.heads
         self.band = config.bands[layer]
         self.scale = 1 / (math.sqrt(config.head_size) * (layer + 1)) if config.scale_by_layer else None
-        self.gelu = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.activation = config.activation
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.qkv = nn.Linear(width, 3 * width)  # rows: query of all heads, key, value
-        self.attention_out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)  # rows: query of all heads, key, value
+        self.attention_out = Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.mlp_in = nn.Linear(width, config.d_ff)
-        self.mlp_out = nn.Linear(config.d_ff, width)
+        self.mlp_in = Linear(width, config.d_ff)
+        self.mlp_out = Linear(config.d_ff, width)
 
-    def forward(self, hidden: Tensor, cache: KVCache | None) -> Tensor:
-        """Add attention and MLP to the residual stream (B, T, d)."""
-        hidden = hidden + self.attention_out(self._mix(self.qkv(self.norm1(hidden)), cache))
-        inner = F.gelu(self.mlp_in(self.norm2(hidden)), approximate=self.gelu)
+    def forward(self, hidden: Tensor, cache: KVCache | None, wanted: Tensor | None = None) -> Tensor:
+        """Add attention and MLP to the residual stream (B, T, d); give it at the wanted positions (B, Q) alone."""
+        normed = self.norm1(hidden)
+        if wanted is None or wanted.shape[1] > MOST_WANTED * hidden.shape[1]:
+            hidden = self._add_mlp(hidden + self.attention_out(self._mix(self.qkv(normed), cache)))
+            return hidden if wanted is None else take(hidden, wanted)
+        mixed = self._mix_at(wanted, normed, cache)
+        return self._add_mlp(take(hidden, wanted) + self.attention_out(mixed))
+
+    def _add_mlp(self, hidden: Tensor) -> Tensor:
+        inner = activate(self.mlp_in(self.norm2(hidden)), self.activation)
         return hidden + self.mlp_out(inner)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def _mix(self, qkv: Tensor, cache: KVCache | None) -> Tensor:
         """Mix values across positions: (B, T, 3d) to (B, T, d)."""
-        batch, count, width = qkv.shape
-        query, key, value = qkv.view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        query, key, value = self._split(qkv)
         if cache is None or not cache.longest:
             if cache is not None:
-                cache.fill(self.layer, key, value)
+                key, value = cache.fill(self.layer, key, value)
             mixed = attend(query, key, value, band=self.band, scale=self.scale)
         else:
             cache.append(self.layer, key, value)
             start, end, mask = cache.visible(self.band)
             keys, values = cache.keys[self.layer][:, :, start:end], cache.values[self.layer][:, :, start:end]
-            mixed = attend_cached(query, keys, values, mask=mask, scale=self.scale)
-        return mixed.transpose(1, 2).reshape(batch, count, width // 3)
+            mixed = attend_masked(query, keys, values, mask=mask, scale=self.scale)
+        return merge_heads(mixed)
+
+    def _mix_at(self, wanted: Tensor, normed: Tensor, cache: KVCache | None) -> Tensor:
+        """Mix values for the wanted positions of sequences from position 0: (B, T, d) to (B, Q, d)."""
+        width = normed.shape[-1]
+        (query,) = self._split(F.linear(take(normed, wanted), self.qkv.weight[:width], self.qkv.bias[:width]))
+        key, value = self._split(F.linear(normed, self.qkv.weight[width:], self.qkv.bias[width:]))
+        if cache is not None:
+            key, value = cache.fill(self.layer, key, value)
+        mask = visible_from(wanted, normed.shape[1], band=self.band)
+        return merge_heads(attend_masked(query, key, value, mask=mask, scale=self.scale))
+
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """Split projections of the width d that lie side by side, and their heads: (B, T, n d) to n of (B, H, T, D)."""
+        batch, count, width = projected.shape
+        parts = width // self.attention_out.in_features
+        return projected.view(batch, count, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+
+
+def take(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Give each row's hidden states at its positions: (B, T, d) and (B, Q) to (B, Q, d)."""
+    return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[-1]))
+
+
+def merge_heads(mixed: Tensor) -> Tensor:
+    """Put heads side by side: (B, H, T, D) to (B, T, d)."""
+    return mixed.transpose(1, 2).flatten(2)

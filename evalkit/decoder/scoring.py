@@ -30,12 +30,12 @@ def score(decoder: Decoder, spans: Sequence[Span]) -> list[LogProb]:
     device = decoder.tokens.device
     # The last token predicts nothing that is asked for, so it is not computed.
     rows = [torch.tensor(span.ids[:-1]) for span in spans]
-    hidden = decoder(pad_sequence(rows, batch_first=True).to(device))  # (B, T, d)
-    row = [r for r, span in enumerate(spans) for _ in span.ids[span.start :]]
-    column = [c - 1 for span in spans for c in range(span.start, len(span.ids))]
+    places = [torch.arange(span.start - 1, len(span.ids) - 1) for span in spans]
+    wanted = pad_sequence(places, batch_first=True).to(device)  # (B, Q); what pads it is not read below
+    hidden = decoder(pad_sequence(rows, batch_first=True).to(device), wanted=wanted)  # (B, Q, d)
+    filled = torch.arange(wanted.shape[1]) < torch.tensor([len(place) for place in places])[:, None]  # (B, Q)
     target = [token for span in spans for token in span.ids[span.start :]]
-    wanted = hidden[torch.tensor(row, device=device), torch.tensor(column, device=device)]  # (N, d)
-    totals, greedy = token_logprobs(decoder, wanted, torch.tensor(target, device=device))
+    totals, greedy = token_logprobs(decoder, hidden[filled.to(device)], torch.tensor(target, device=device))
     results, begin = [], 0
     for span in spans:
         end = begin + len(span.ids) - span.start

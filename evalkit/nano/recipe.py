@@ -13,7 +13,7 @@ import torch
 
 from evalkit.arithmetic import KINDS
 from evalkit.decoder import tokenizer as tokenizers
-from evalkit.decoder.config import DecoderConfig, alternating
+from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.model import INIT_STD, Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.train import Stage, Training, TrainSettings
@@ -63,9 +63,7 @@ def training(*, device: str = "cpu") -> Training:
 
 def config(tokenizer: Tokenizer) -> DecoderConfig:
     """Give nano's shape: GPT-3's, four layers deep and 128 wide."""
-    return DecoderConfig(
-        vocab_size=tokenizer.size, window=WINDOW, layers=4, d_model=128, heads=4, d_ff=512, bands=alternating(4, BAND)
-    )
+    return DecoderConfig.gpt3_like(4, 128, 4, vocab_size=tokenizer.size, window=WINDOW, band=BAND)
 
 
 def train_tokenizer() -> Tokenizer:
