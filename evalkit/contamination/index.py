@@ -1,0 +1,187 @@
+"""The small side of a scan: the words of all test examples, and a table of their n-grams.
+
+Examples are numbered over all tasks. What is shorter than SHORTEST words is unscannable: it is counted, and never
+called clean (Brown 2020, Appendix C).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalkit.contamination import ngrams, normalise
+from evalkit.errors import DataError
+from evalkit.text import digest
+
+SHORTEST, LONGEST_NGRAM = 8, 13  # words (Brown 2020, Appendix C)
+PERCENTILE = 5
+BITS_A_KEY = 16  # of the bitmap that is asked first: one probe in sixteen or fewer goes on to the table
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an example's text."""
+
+    name: str  # context, question or answer
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An example as the scan sees it."""
+
+    task: str
+    id: str
+    parts: tuple[Part, ...]  # in reading order; a match may run over their borders
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A test set made ready for scanning; examples are numbered in the order of `items`."""
+
+    items: tuple[Item, ...]
+    normaliser: str
+    ngram: dict[str, int]  # N of each task, in words
+    part_words: tuple[tuple[int, ...], ...]  # words of each part of each example
+    least: tuple[int | None, ...]  # words a match needs to be kept; None for an unscannable example
+    kernel: ngrams.Index
+    fold: ngrams.Fold
+
+    def words(self, number: int) -> list[str]:
+        """Give the folded words of one example."""
+        first, last = self.kernel.first[number], self.kernel.first[number + 1]
+        edges, form = self.kernel.edges, self.kernel.form
+        return [bytes(form[edges[i] : edges[i + 1]]).decode() for i in range(first, last)]
+
+    def length(self, number: int) -> int:
+        """Count the words of one example."""
+        return sum(self.part_words[number])
+
+    def needed(self, number: int) -> int | None:
+        """Words in a row that make this example dirty: N, or all of a shorter one; None where it is unscannable."""
+        if self.least[number] is None:
+            return None
+        return min(self.ngram[self.items[number].task], self.length(number))
+
+    @property
+    def digest(self) -> str:
+        """Hash everything that decides what a scan finds."""
+        texts = [[item.task, item.id, [[part.name, part.text] for part in item.parts]] for item in self.items]
+        return digest([normalise.find(self.normaliser).tag, self.ngram, self.least, texts], length=64)
+
+
+def choose_n(lengths: Sequence[int], *, shortest: int = SHORTEST) -> int:
+    """Choose N as GPT-3 did: the 5th percentile of example lengths in words, within 8..13 (Brown 2020, App. C).
+
+    `shortest` is the least N that is taken; the paper has smaller ones for synthetic tasks. Raises DataError for none.
+    """
+    if not lengths:
+        raise DataError("found no examples, expected at least one to choose N from")
+    place = math.floor(len(lengths) * PERCENTILE / 100)
+    return max(shortest, min(LONGEST_NGRAM, sorted(lengths)[place]))
+
+
+def build(
+    items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None = None, kept: int = SHORTEST
+) -> Index:
+    """Index the n-grams of a test set.
+
+    `ngram` None chooses N for each task by the paper's rule. Matches of `kept` words or more are found, or of N where
+    that is less: what measures with shorter n-grams than N need. Raises DataError where there is nothing to scan for.
+    """
+    fold = kernel_fold(normaliser)
+    gathered = _gather(items, fold)
+    lengths = [sum(words) for words in gathered.part_words]
+    by_task: dict[str, list[int]] = {}
+    for item, length in zip(items, lengths, strict=True):
+        by_task.setdefault(item.task, []).append(length)
+    chosen = {task: ngram or choose_n(found) for task, found in by_task.items()}
+    least = tuple(
+        None if length < min(SHORTEST, chosen[item.task]) else min(kept, chosen[item.task], length)
+        for item, length in zip(items, lengths, strict=True)
+    )
+    if all(words is None for words in least):
+        raise DataError(
+            f"all {len(items):,} examples are shorter than {SHORTEST} words, so none can be scanned for; give --ngram "
+            "with a smaller number"
+        )
+    kernel = _table(gathered, lengths, least)
+    return Index(tuple(items), normaliser, chosen, gathered.part_words, least, kernel, fold)
+
+
+def kernel_fold(normaliser: str) -> ngrams.Fold:
+    """Give a normaliser as the kernels take it."""
+    table = normalise.table(normaliser)
+    return ngrams.Fold(normaliser == "gpt3", table.single, table.several)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    values: NDArray[np.uint64]
+    form: NDArray[np.uint8]
+    edges: NDArray[np.int64]
+    part_words: tuple[tuple[int, ...], ...]
+
+
+def _gather(items: Sequence[Item], fold: ngrams.Fold) -> _Gathered:
+    """Split all parts of all examples into words."""
+    texts = [part.text.encode("utf-8", "replace") for item in items for part in item.parts]
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    data = np.frombuffer(b"".join([*texts, bytes(ngrams.PADDING)]), np.uint8)
+    total = int(offsets[-1])
+    counts = np.zeros(len(texts), np.int64)
+    values, edges = np.zeros(total + 1, np.uint64), np.zeros(total + 2, np.int64)
+    form = np.zeros(3 * total + ngrams.PADDING, np.uint8)
+    longest = max(map(len, texts), default=0)
+    words = ngrams.room(longest + 1, form=3 * longest + ngrams.PADDING)
+    ngrams.collect(data, offsets, fold, words, values, form, edges, counts, 0)
+    found = int(counts.sum())
+    each = iter(counts.tolist())
+    part_words = tuple(tuple(next(each) for _ in item.parts) for item in items)
+    return _Gathered(values[:found].copy(), form[: edges[found]].copy(), edges[: found + 1].copy(), part_words)
+
+
+def _table(gathered: _Gathered, lengths: Sequence[int], least: Sequence[int | None]) -> ngrams.Index:
+    """Enter the n-grams that are looked up, each with all places where it begins."""
+    shortest = min(words for words in least if words is not None)
+    # Every run of `shortest` words holds an n-gram of `probe` words that begins at a multiple of `stride`.
+    stride = 1 + shortest // 4
+    probe = shortest - stride + 1
+    values = gathered.values
+    first = np.cumsum([0, *lengths], dtype=np.int32)
+    example = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    hashes = np.zeros(max(0, len(values) - probe + 1), np.uint64)
+    ngrams.hash_ngrams(values, probe, hashes)
+    begins = np.arange(len(hashes), dtype=np.int32)
+    scannable = np.array([words is not None for words in least])
+    inside = (begins + probe <= first[example[: len(hashes)] + 1]) & scannable[example[: len(hashes)]]
+    begins, hashes = begins[inside], hashes[inside]
+    order = np.argsort(hashes, kind="stable")
+    distinct, starts = np.unique(hashes[order], return_index=True)
+    bits = max(12, math.ceil(math.log2(max(1, len(distinct)) * BITS_A_KEY)))
+    size = 1 << max(4, math.ceil(math.log2(2 * max(1, len(distinct)))))
+    keys, slots = np.zeros(size, np.uint64), np.zeros((size, 2), np.int32)
+    bitmap = np.zeros(1 << (bits - 6), np.uint64)
+    shift = np.uint64(64 - bits)
+    ngrams.fill_table(distinct, np.append(starts, len(hashes)).astype(np.int32), keys, slots, bitmap, shift)
+    return ngrams.Index(
+        probe=probe,
+        stride=stride,
+        power=np.uint64(pow(int(ngrams.BASE), probe, 1 << 64)),
+        shift=shift,
+        bitmap=bitmap,
+        keys=keys,
+        slots=slots,
+        places=begins[order],
+        values=values,
+        form=gathered.form,
+        edges=gathered.edges,
+        example=example,
+        first=first,
+        least=np.array([words or 0 for words in least], np.int32),
+        longest=max(lengths, default=0),
+    )
