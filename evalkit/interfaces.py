@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from evalkit.records import Estimate, Example, Generate, Request, Response
+from evalkit.records import Estimate, Example, Generate, Request, RequestKind, Response
 
 
 class LanguageModel(Protocol):
@@ -53,6 +53,10 @@ class Metric(Protocol):
     @property
     def is_proportion(self) -> bool:
         """Whether its values lie in 0..1, so that tables show them in percent."""
+
+    @property
+    def kinds(self) -> frozenset[RequestKind]:
+        """The kinds of request whose answers it scores."""
 
     def statistics(self, example: Example, responses: Sequence[Response]) -> tuple[float, ...]:
         """Reduce one example's responses to the S numbers that the aggregation needs."""

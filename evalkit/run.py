@@ -49,6 +49,8 @@ def run(settings: Settings, load_model: Callable[[], LanguageModel], *, on_progr
     """
     # A mistake in a flag, a task or its data shows before a model is loaded.
     assignments = gather(settings)
+    for assignment in assignments:
+        score.check_metrics(assignment.task)
     if settings.out is not None:
         manifest.check(settings.out)
     model = load_model()

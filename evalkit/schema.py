@@ -8,9 +8,9 @@ from typing import Annotated, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from evalkit import registry
+from evalkit import decoding, registry
 from evalkit.errors import TaskError
-from evalkit.records import RequestKind
+from evalkit.records import Decoding, RequestKind
 
 GROUP_KEYS = ("summary", "tasks")  # keys of a file as a whole
 
@@ -27,10 +27,10 @@ class Checked(BaseModel):
 class DecodingKeys(Checked):
     """The keys of records.Decoding."""
 
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    top_k: Positive | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    beams: Positive = 1
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    beams: int = 1
     length_penalty: float = 0.6
 
 
@@ -69,6 +69,9 @@ def check_entry(keys: Mapping[str, object], *, shown: str) -> Entry:
         entry = Entry.model_validate(dict(keys))
     except ValidationError as error:
         raise TaskError(f"{shown}: {_complaint(error)}") from error
+    if wrong := decoding.complaint(Decoding(**entry.decoding.model_dump())):
+        key, message = wrong
+        raise TaskError(f"{shown}: key 'decoding.{key}': {message}")
     for metric in entry.metrics:
         if metric not in registry.METRICS:
             raise TaskError(f"{shown}: unknown metric {metric!r}; {registry.suggest(metric, registry.METRICS)}")

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 from evalkit import registry, stats
 from evalkit.assignment import Assignment
+from evalkit.errors import TaskError
 from evalkit.interfaces import Metric
-from evalkit.records import Result, Sample
+from evalkit.records import Result, Sample, Task
 
 ALL = "all"
 
@@ -45,6 +46,17 @@ def load_metric(name: str) -> Metric:
     """Make the metric that task files call `name`."""
     metric: Metric = registry.resolve(registry.METRICS, name)()
     return metric
+
+
+def check_metrics(task: Task) -> None:
+    """Raise TaskError where a metric cannot score what the task asks for."""
+    for name in task.metrics:
+        kinds = load_metric(name).kinds
+        if task.kind not in kinds:
+            raise TaskError(
+                f"{task.name}: metric {name!r} scores requests of kind {' or '.join(sorted(kinds))}, found kind "
+                f"{task.kind!r}; change one of the two"
+            )
 
 
 def _task_results(

@@ -12,6 +12,8 @@ from evalkit.registry import suggest
 
 Shots: TypeAlias = int | Literal["paper"]
 
+MOST_SHOTS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -38,8 +40,10 @@ class Settings:
         if not self.shots:
             raise UsageError("--shots: found no number, expected one or several such as 0,1,10 or paper")
         for shots in self.shots:
-            if isinstance(shots, int) and shots < 0:
-                raise UsageError(f"--shots: found {shots}, expected 0 or more")
+            if isinstance(shots, int) and not 0 <= shots <= MOST_SHOTS:
+                raise UsageError(f"--shots: found {shots}, expected 0 to {MOST_SHOTS:,}")
+        if self.data is not None and not self.data.strip():
+            raise UsageError("--data: found an empty text, expected a file, a folder or a hub id")
         least = (("limit", self.limit, 1), ("window", self.window, 2), ("token-budget", self.token_budget, 1))
         for flag, value, bound in least:
             if value is not None and value < bound:

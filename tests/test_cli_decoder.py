@@ -54,10 +54,13 @@ def test_generate_takes_a_checkpoint_of_another_project(tmp_path: Path) -> None:
 
 
 def bad_commands() -> Iterator[tuple[list[str], str]]:
-    yield ["generate", "--temperature", "-1"], "--temperature: found -1.0, expected 0 or more"
-    yield ["generate", "--top-k", "0"], "--top-k: found 0, expected 1 or more"
+    yield ["generate", "--temperature", "-1"], "--temperature: found -1.0, expected 0 to 1000"
+    yield ["generate", "--top-k", "0"], "--top-k: found 0, expected 1 to"
+    yield ["generate", "--top-k", "9" * 30], "--top-k: found 9999"
+    yield ["generate", "--length-penalty", "nan"], "--length-penalty: found nan, expected -10 to 10"
+    yield ["generate", "--prompt", "Q: 1\udcff"], "--prompt: found bytes that are not UTF-8"
     yield ["generate", "--top-p", "1.5"], "--top-p: found 1.5"
-    yield ["generate", "--beams", "4"], "expected --temperature 0"
+    yield ["generate", "--beams", "4"], "--beams: found 4, but beam search draws nothing; expected temperature 0"
     yield ["generate", "--max-tokens", "0"], "--max-tokens: found 0"
     yield ["generate", "--stop", ""], "--stop: found an empty text"
     yield ["generate", "--window", "4000"], "window 4000: nano has 2048 positions"

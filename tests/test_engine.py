@@ -61,6 +61,28 @@ def test_greedy_answers_equal_transformers(tmp_path: Path) -> None:
         assert answer.tokens == len(new)
 
 
+def test_a_finished_row_may_wait_longer_than_the_cache_has_room(model: DecoderModel) -> None:
+    # The long one is finished at once; too few are for the cache to be rewritten without it, and it has no room left.
+    requests = [
+        Generate("The mat sat " * 12, max_tokens=1),
+        *(Generate(context, max_tokens=30) for context in "abcdef"),
+    ]
+    assert model.answer(requests) == [answer for request in requests for answer in model.answer([request])]
+
+
+def test_vocabulary_may_be_padded_beyond_the_tokenizer(tmp_path: Path) -> None:
+    save_gpt2(tmp_path, vocab_size=make_tokenizer().size + 200)
+    model = from_folder(tmp_path, name="padded")
+    rules = (Decoding(), Decoding(beams=3), SAMPLED)
+    answers = model.answer([Generate("The cat", max_tokens=30, decoding=rule) for rule in rules])
+    assert all(isinstance(answer, Completion) and answer.tokens for answer in answers)
+
+
+def test_an_empty_context_counts_the_token_it_begins_with(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)  # has no start token, so end-of-text stands before an empty context
+    assert from_folder(tmp_path, name="twin").count_tokens(["", "a"]) == [1, 1]
+
+
 def test_beam_answers_equal_transformers_and_keep_better_short_ones(tmp_path: Path) -> None:
     # transformers divides by length ** penalty, so only a penalty of 0 is the same rule in both; and it forgets an
     # answer that ends while ranked below the width, which T5's beam search, ours, does not.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalkit import encoding
-from evalkit.errors import ModelMemoryError, StorageError, UsageError
+from evalkit.errors import ModelMemoryError, StorageError, TaskError, UsageError
 from evalkit.interfaces import LanguageModel, Progress
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Request, Response, Result
@@ -81,6 +81,17 @@ def test_samples_are_scored_as_the_script_answers(tmp_path: Path) -> None:
         assert estimate is not None
         assert (estimate.value, estimate.n) == (right / 30, 30)
         assert 0 < right < 30
+
+
+def test_a_metric_for_other_answers_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(SMALL.read_text().replace("kind: generate", "kind: loglikelihood"))
+
+    def refuse() -> LanguageModel:
+        raise AssertionError("a model is loaded")
+
+    with pytest.raises(TaskError, match="'exact_match' scores requests of kind generate, found kind 'loglikelihood'"):
+        run(settings(tmp_path / "run", tasks=(f"{path}/addition",)), refuse)
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3, 6])

@@ -87,6 +87,15 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
         (COPA + "description:\n", "copa.yaml: key 'description': found nothing, expected text"),
         (COPA.replace("choice", "chose"), "'choice' or 'loglikelihood'"),
         (COPA + "decoding: {beam: 1}\n", "copa.yaml: unknown key 'decoding.beam'; did you mean 'decoding.beams'?"),
+        (
+            COPA + "decoding: {temperature: .inf}\n",
+            "copa.yaml: key 'decoding.temperature': found inf, expected 0 to 1000",
+        ),
+        (
+            COPA + "decoding: {length_penalty: .nan}\n",
+            "copa.yaml: key 'decoding.length_penalty': found nan, expected -10",
+        ),
+        (COPA + "decoding: {beams: 3, temperature: 1.0}\n", "expected temperature 0 with it"),
         (COPA + "decoding: {beams: 1.5}\n", "copa.yaml: key 'decoding.beams': found 1.5, expected a whole number"),
         (
             COPA.replace("exact_match", "exact_mach"),

@@ -85,9 +85,7 @@ def choose_n(lengths: Sequence[int], *, shortest: int = SHORTEST) -> int:
     return max(shortest, min(LONGEST_NGRAM, sorted(lengths)[place]))
 
 
-def build(
-    items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None = None, kept: int = SHORTEST
-) -> Index:
+def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None = None, kept: int = SHORTEST) -> Index:
     """Index the n-grams of a test set.
 
     `ngram` None chooses N for each task by the paper's rule. Matches of `kept` words or more are found, or of N where

@@ -54,9 +54,9 @@ class DecoderModel:
         self._batch_tokens = batch_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of whole contexts, the start token included."""
+        """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
         start = int(self._tokenizer.start is not None)
-        return [start + len(encoding.ids) for encoding in self._tokenizer.encode(texts)]
+        return [max(1, start + len(encoding.ids)) for encoding in self._tokenizer.encode(texts)]
 
     def answer(self, requests: Sequence[Request]) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.

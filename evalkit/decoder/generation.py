@@ -95,7 +95,9 @@ def complete(
         going = [line for line, row in enumerate(active) if row.finish is None]
         if not going:
             break
-        if len(active) - len(going) >= COMPACT_SHARE * len(active):
+        # A finished row goes on growing with the others, so it must leave before it outgrows the cache.
+        is_full = len(going) < len(active) and cache.longest >= cache.capacity
+        if is_full or len(active) - len(going) >= COMPACT_SHARE * len(active):
             kept = torch.tensor(going, device=tokens.device)
             cache.select(kept)
             tokens, running = tokens[kept], [running[line] for line in going]

@@ -46,7 +46,11 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Give the text of token ids, special tokens left out; broken UTF-8 becomes U+FFFD."""
-        return b"".join(self.token_bytes[token] for token in ids).decode(errors="replace")
+        return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """Give the bytes of a token; none for those that pad a model's vocabulary beyond the tokenizer's."""
+        return self.token_bytes[token] if token < len(self.token_bytes) else b""
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
@@ -70,12 +74,12 @@ class TextStream:
     """Turns generated ids into text as they come, whole characters at a time."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._bytes = tokenizer.token_bytes
+        self._bytes_of = tokenizer.bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token: int) -> str:
         """Give the text that `token` completes; the first bytes of a character wait for the others."""
-        return self._decoder.decode(self._bytes[token] if token < len(self._bytes) else b"")
+        return self._decoder.decode(self._bytes_of(token))
 
     def close(self) -> str:
         """Give what is left: U+FFFD where a character was not finished."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit import stats
-from evalkit.records import Completion, Estimate, Example, Response
+from evalkit.records import Completion, Estimate, Example, RequestKind, Response
 
 
 class ExactMatch:
@@ -16,6 +16,7 @@ class ExactMatch:
 
     name = "exact match"
     is_proportion = True
+    kinds: frozenset[RequestKind] = frozenset({"generate"})
 
     def statistics(self, example: Example, responses: Sequence[Response]) -> tuple[float, ...]:
         """Compare the one completion of an example with its targets."""
