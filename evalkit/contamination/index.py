@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evalkit.contamination import ngrams, normalise
+from evalkit.contamination import normalise
+from evalkit.contamination.kernels import matches
+from evalkit.contamination.kernels.octets import PADDING
+from evalkit.contamination.kernels.words import BASE, Fold, room
 from evalkit.errors import DataError
 from evalkit.text import digest
 
@@ -48,8 +50,8 @@ class Index:
     ngram: dict[str, int]  # N of each task, in words
     part_words: tuple[tuple[int, ...], ...]  # words of each part of each example
     least: tuple[int | None, ...]  # words a match needs to be kept; None for an unscannable example
-    kernel: ngrams.Index
-    fold: ngrams.Fold
+    kernel: matches.Index
+    fold: Fold
 
     def words(self, number: int) -> list[str]:
         """Give the folded words of one example."""
@@ -93,7 +95,9 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
     """
     fold = kernel_fold(normaliser)
     gathered = _gather(items, fold)
-    lengths = [sum(words) for words in gathered.part_words]
+    counts = iter(gathered.counts.tolist())
+    part_words = tuple(tuple(next(counts) for _ in item.parts) for item in items)
+    lengths = [sum(words) for words in part_words]
     by_task: dict[str, list[int]] = {}
     for item, length in zip(items, lengths, strict=True):
         by_task.setdefault(item.task, []).append(length)
@@ -108,42 +112,35 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
             "with a smaller number"
         )
     kernel = _table(gathered, lengths, least)
-    return Index(tuple(items), normaliser, chosen, gathered.part_words, least, kernel, fold)
+    return Index(tuple(items), normaliser, chosen, part_words, least, kernel, fold)
 
 
-def kernel_fold(normaliser: str) -> ngrams.Fold:
+def kernel_fold(normaliser: str) -> Fold:
     """Give a normaliser as the kernels take it."""
     table = normalise.table(normaliser)
-    return ngrams.Fold(normaliser == "gpt3", table.single, table.several)
+    return Fold(normaliser == "gpt3", table.single, table.several)
 
 
-@dataclass(frozen=True, slots=True)
-class _Gathered:
-    values: NDArray[np.uint64]
-    form: NDArray[np.uint8]
-    edges: NDArray[np.int64]
-    part_words: tuple[tuple[int, ...], ...]
-
-
-def _gather(items: Sequence[Item], fold: ngrams.Fold) -> _Gathered:
+def _gather(items: Sequence[Item], fold: Fold) -> matches.Gathered:
     """Split all parts of all examples into words."""
     texts = [part.text.encode("utf-8", "replace") for item in items for part in item.parts]
     offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    data = np.frombuffer(b"".join([*texts, bytes(ngrams.PADDING)]), np.uint8)
-    total = int(offsets[-1])
-    counts = np.zeros(len(texts), np.int64)
-    values, edges = np.zeros(total + 1, np.uint64), np.zeros(total + 2, np.int64)
-    form = np.zeros(3 * total + ngrams.PADDING, np.uint8)
-    longest = max(map(len, texts), default=0)
-    words = ngrams.room(longest + 1, form=3 * longest + ngrams.PADDING)
-    ngrams.collect(data, offsets, fold, words, values, form, edges, counts, 0)
-    found = int(counts.sum())
-    each = iter(counts.tolist())
-    part_words = tuple(tuple(next(each) for _ in item.parts) for item in items)
-    return _Gathered(values[:found].copy(), form[: edges[found]].copy(), edges[: found + 1].copy(), part_words)
+    total, longest = int(offsets[-1]), max(map(len, texts), default=0)
+    found = matches.Gathered(
+        values=np.zeros(total + 1, np.uint64),
+        form=np.zeros(3 * total + PADDING, np.uint8),
+        edges=np.zeros(total + 2, np.int64),
+        counts=np.zeros(len(texts), np.int64),
+    )
+    data = np.frombuffer(b"".join([*texts, bytes(PADDING)]), np.uint8)
+    words = room(longest + 2, form=3 * longest + 2 * PADDING)
+    matches.gather(matches.Texts(data, offsets), fold, words, found)
+    count = int(found.counts.sum())
+    form = found.form[: found.edges[count]].copy()
+    return matches.Gathered(found.values[:count].copy(), form, found.edges[: count + 1].copy(), found.counts)
 
 
-def _table(gathered: _Gathered, lengths: Sequence[int], least: Sequence[int | None]) -> ngrams.Index:
+def _table(gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[int | None]) -> matches.Index:
     """Enter the n-grams that are looked up, each with all places where it begins."""
     shortest = min(words for words in least if words is not None)
     # Every run of `shortest` words holds an n-gram of `probe` words that begins at a multiple of `stride`.
@@ -153,7 +150,7 @@ def _table(gathered: _Gathered, lengths: Sequence[int], least: Sequence[int | No
     first = np.cumsum([0, *lengths], dtype=np.int32)
     example = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     hashes = np.zeros(max(0, len(values) - probe + 1), np.uint64)
-    ngrams.hash_ngrams(values, probe, hashes)
+    matches.hash_ngrams(values, probe, hashes)
     begins = np.arange(len(hashes), dtype=np.int32)
     scannable = np.array([words is not None for words in least])
     inside = (begins + probe <= first[example[: len(hashes)] + 1]) & scannable[example[: len(hashes)]]
@@ -165,11 +162,11 @@ def _table(gathered: _Gathered, lengths: Sequence[int], least: Sequence[int | No
     keys, slots = np.zeros(size, np.uint64), np.zeros((size, 2), np.int32)
     bitmap = np.zeros(1 << (bits - 6), np.uint64)
     shift = np.uint64(64 - bits)
-    ngrams.fill_table(distinct, np.append(starts, len(hashes)).astype(np.int32), keys, slots, bitmap, shift)
-    return ngrams.Index(
+    matches.fill_table(distinct, np.append(starts, len(hashes)).astype(np.int32), keys, slots, bitmap, shift)
+    return matches.Index(
         probe=probe,
         stride=stride,
-        power=np.uint64(pow(int(ngrams.BASE), probe, 1 << 64)),
+        power=np.uint64(pow(int(BASE), probe, 1 << 64)),
         shift=shift,
         bitmap=bitmap,
         keys=keys,

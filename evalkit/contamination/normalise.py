@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from evalkit.errors import UsageError
+from evalkit.text import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +52,6 @@ class FoldTable:
     several: CodePoints  # count and code points, one group after the other, of those that become more than one
 
 
-def gpt3_words(text: str) -> list[str]:
-    """Split as GPT-3's overlap analysis did: case folded, each character that is no letter or digit a blank.
-
-    Brown 2020, Appendix C; that punctuation was replaced and not deleted shows in the released overlap_frequency.md
-    (`i m going to go out on a limb`).
-    """
-    return "".join(character if character.isalnum() else " " for character in text.casefold()).split()
-
-
 def lm_eval_words(text: str) -> list[str]:
     """Split as lm-evaluation-harness' Janitor does: ASCII lower-cased, ASCII punctuation deleted, split at whitespace.
 
@@ -81,8 +73,10 @@ def _lm_eval_fold(character: str) -> str | None:
 _LM_EVAL_LOWER = dict(zip(string.ascii_uppercase, string.ascii_lowercase, strict=True))
 _LM_EVAL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)
 
+# That GPT-3 replaced punctuation by blanks and did not delete it shows in the released overlap_frequency.md, where
+# `i m going to go out on a limb` is a 13-gram's beginning.
 NORMALISERS = {
-    "gpt3": Normaliser("gpt3", 1, gpt3_words, _gpt3_fold),
+    "gpt3": Normaliser("gpt3", 1, words, _gpt3_fold),
     "lm-eval": Normaliser("lm-eval", 1, lm_eval_words, _lm_eval_fold),
 }
 

@@ -5,21 +5,18 @@ A line that is anything but an object with the field as a string is reported, an
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from evalkit.contamination.ngrams import ALL, EVERY, HIGH, PADDING, U, ZERO, encode, load, lowest, store
+from evalkit.contamination.kernels.octets import EVERY, HIGH, ZERO, U, encode, has_zero, load, lowest, store
 
 TEXT, BLANK, UNCLEAR = 0, 1, 2  # what a line holds
 
 QUOTE, BACKSLASH, NEWLINE = np.uint8(0x22), np.uint8(0x5C), np.uint8(0x0A)
 QUOTES, BACKSLASHES = EVERY * U(0x22), EVERY * U(0x5C)
-
-
-@njit(inline="always")
-def has_zero(x):
-    """Set the high bit of the first byte that is zero, and of none before it."""
-    return (x - EVERY) & ~x & HIGH
 
 
 @njit(inline="always")
@@ -207,32 +204,36 @@ def read_line(data, begin, end, field, out, put):
     return UNCLEAR, min(at, end), put
 
 
-@njit(nogil=True, cache=True)
-def read(data, begin, end, field, out, offsets, lines, unclear):
-    """Take the texts of all lines in [begin, end), a line's end being a newline or `end`.
+class Taken(NamedTuple):
+    """Room for the texts of some lines; L lines."""
 
-    Writes texts to `out`, which has as much room as there are bytes and PADDING more; where each begins to `offsets`
-    (D + 1,), its line to `lines` (D,), and (line, begin, end) of lines that are unclear to `unclear` (U, 3). All have
-    room for as many lines as there are. Gives (texts, unclear lines, lines).
-    """
+    out: NDArray[np.uint8]  # as much as the lines have bytes, and PADDING
+    offsets: NDArray[np.int64]  # (L + 1,) where each text begins in `out`
+    lines: NDArray[np.int64]  # (L,) the line it stood in
+    unclear: NDArray[np.int64]  # (L, 3) line, begin and end of lines that are no object with the field as a string
+
+
+@njit(nogil=True, cache=True)
+def read(data, begin, end, field, taken):
+    """Take the texts of all lines in [begin, end), which a newline or `end` ends: (texts, unclear lines, lines)."""
     put = np.int64(0)
     texts, odd, line = 0, 0, 0
     at = begin
     while at < end:
         start = at
-        kind, at, past = read_line(data, start, end, field, out, put)
+        kind, at, past = read_line(data, start, end, field, taken.out, put)
         if kind == TEXT:
-            offsets[texts] = put
-            lines[texts] = line
+            taken.offsets[texts] = put
+            taken.lines[texts] = line
             texts += 1
             put = past
         elif kind == UNCLEAR:
             at = next_line(data, max(at, start), end)
-            unclear[odd, 0], unclear[odd, 1], unclear[odd, 2] = line, start, at
+            taken.unclear[odd, 0], taken.unclear[odd, 1], taken.unclear[odd, 2] = line, start, at
             odd += 1
         at = min(at + 1, end)
         line += 1
-    offsets[texts] = put
+    taken.offsets[texts] = put
     return texts, odd, line
 
 

@@ -1,0 +1,207 @@
+"""Runs of words that documents and a test set share.
+
+The hash of any n-gram is one multiplication and one subtraction of what `words` gives. It is looked up in a bitmap
+first, in a table of the test set's n-grams second, and at last word by word: hashes find candidates, text decides.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from evalkit.contamination.kernels.octets import ONE, ZERO, U
+from evalkit.contamination.kernels.words import BASE, MIX, split
+
+
+class Index(NamedTuple):
+    """The n-grams of a test set, and its words; E examples, W words of all of them."""
+
+    probe: int  # words of the n-grams that are looked up
+    stride: int  # words between two of them in a document
+    power: np.uint64  # BASE to the power of `probe`
+    shift: np.uint64  # of a mixed hash, to its bit in the bitmap
+    bitmap: NDArray[np.uint64]
+    keys: NDArray[np.uint64]  # open addressing; their number is a power of two
+    slots: NDArray[np.int32]  # (keys, 2) where the places of a key begin and end; 0, 0 where there is no key
+    places: NDArray[np.int32]  # words at which an n-gram of the table begins, by key
+    values: NDArray[np.uint64]  # (W,) hash of each word
+    form: NDArray[np.uint8]  # folded forms, one after the other
+    edges: NDArray[np.int64]  # (W + 1,) where each word's form begins in `form`
+    example: NDArray[np.int32]  # (W,) whose word it is
+    first: NDArray[np.int32]  # (E + 1,) first word of each example
+    least: NDArray[np.int32]  # (E,) words that a run must have to be kept
+    longest: int  # words of the longest example
+
+
+MATCH_FIELDS = 6  # example, word, words, document, begin, end
+
+
+@njit(nogil=True, cache=True)
+def same_word(data, words, i, index, j):
+    """Whether word i of a text is word j of the test set, byte by byte."""
+    begin = index.edges[j]
+    length = index.edges[j + 1] - begin
+    if words.length[i] != length:
+        return False
+    if words.folded[i] >= 0:
+        for at in range(length):
+            if words.form[words.folded[i] + at] != index.form[begin + at]:
+                return False
+        return True
+    for at in range(length):
+        if (data[words.begin[i] + at] | 0x20) != index.form[begin + at]:
+            return False
+    return True
+
+
+@njit(inline="always")
+def find_key(index, value):
+    """Give the place of a hash in the table, -1 where it is not there."""
+    mask = U(len(index.keys) - 1)
+    at = (value * MIX >> U(20)) & mask
+    while index.slots[at, 1] != 0:
+        if index.keys[at] == value:
+            return np.int64(at)
+        at = (at + ONE) & mask
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def extend(data, words, n, i, index, j):
+    """Extend the n-gram at word i of a text and word j of the test set to a maximal run.
+
+    Gives the text's words [left, right), or (-1, -1) where the words differ after all, or where the probe a stride
+    before has found the run.
+    """
+    example = index.example[j]
+    ahead = min(n - i, index.first[example + 1] - j)
+    right = 0
+    while right < ahead and same_word(data, words, i + right, index, j + right):
+        right += 1
+    if right < index.probe:
+        return -1, -1
+    behind = min(index.stride, i, j - index.first[example])
+    left = 0
+    while left < behind and same_word(data, words, i - left - 1, index, j - left - 1):
+        left += 1
+    if left == index.stride:
+        return -1, -1
+    return i - left, i + right
+
+
+class Texts(NamedTuple):
+    """Documents as Arrow holds strings: UTF-8, one after the other, PADDING bytes after the last."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]  # (D + 1,) where each begins, and the end
+
+
+@njit(nogil=True, cache=True)
+def scan(texts, first, fold, index, words, found, count):
+    """Append the matches of documents `first` and on to `found` (M, 6): (documents done, matches, room missing).
+
+    A match is a maximal run of words that a document and an example share, of at least the example's `least` words.
+    Stops at a document for which there is no room, in `found` (then none is missing in `words`) or in `words`; the
+    matches of that document are not given.
+    """
+    data, offsets = texts
+    probe, stride = index.probe, index.stride
+    limit = len(words.begin) // 2
+    if limit < 4 * (index.longest + probe + stride):
+        return first, count, 8 * (index.longest + probe + stride)
+    for document in range(first, len(offsets) - 1):
+        kept = count
+        base, end = offsets[document], offsets[document + 1]
+        begin, start = base, 0
+        while True:
+            n, past = split(data, begin, end, fold, words, limit)
+            if n < 0:
+                return document, kept, -n
+            is_last = past >= end
+            # What begins later is left to the next piece, where all that an example can match follows it.
+            core = n if is_last else (n - index.longest - probe) // stride * stride
+            for i in range(start, min(core, n - probe + 1), stride):
+                value = words.prefix[i + probe] - words.prefix[i] * index.power
+                bit = value * MIX >> index.shift
+                if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE == ZERO:
+                    continue
+                key = find_key(index, value)
+                if key < 0:
+                    continue
+                for slot in range(index.slots[key, 0], index.slots[key, 1]):
+                    j = index.places[slot]
+                    example = index.example[j]
+                    left, right = extend(data, words, n, i, index, j)
+                    if right - left < index.least[example]:
+                        continue
+                    if count == len(found):
+                        return document, kept, 0
+                    found[count, 0] = example
+                    found[count, 1] = j - (i - left) - index.first[example]
+                    found[count, 2] = right - left
+                    found[count, 3] = document
+                    found[count, 4] = words.begin[left] - base
+                    found[count, 5] = words.end[right - 1] - base
+                    count += 1
+            if is_last:
+                break
+            # Begin a stride early, so that the next piece's first probe sees what the one before it has found.
+            begin, start = words.begin[core - stride], stride
+    return len(offsets) - 1, count, 0
+
+
+class Gathered(NamedTuple):
+    """The words of a test set, one after the other; W words in P parts."""
+
+    values: NDArray[np.uint64]  # (W,) hash of each
+    form: NDArray[np.uint8]  # folded forms
+    edges: NDArray[np.int64]  # (W + 1,) where each form begins
+    counts: NDArray[np.int64]  # (P,) words of each part
+
+
+@njit(nogil=True, cache=True)
+def gather(texts, fold, words, gathered):
+    """Split all parts into words; `words` and `gathered` have room for what the longest and all of them hold."""
+    data, offsets = texts
+    total = np.int64(0)
+    for part in range(len(offsets) - 1):
+        n, _ = split(data, offsets[part], offsets[part + 1], fold, words, len(words.begin))
+        for i in range(n):
+            at = gathered.edges[total]
+            for byte in range(words.length[i]):
+                if words.folded[i] >= 0:
+                    gathered.form[at + byte] = words.form[words.folded[i] + byte]
+                else:
+                    gathered.form[at + byte] = data[words.begin[i] + byte] | 0x20
+            gathered.values[total] = words.prefix[i + 1] - words.prefix[i] * BASE
+            total += 1
+            gathered.edges[total] = at + words.length[i]
+        gathered.counts[part] = n
+
+
+@njit(nogil=True, cache=True)
+def hash_ngrams(values, n, hashes):
+    """Hash each n words that follow each other: values (W,) to hashes (W - n + 1,)."""
+    for i in range(len(values) - n + 1):
+        value = ZERO
+        for j in range(n):
+            value = value * BASE + values[i + j]
+        hashes[i] = value
+
+
+@njit(nogil=True, cache=True)
+def fill_table(hashes, starts, keys, slots, bitmap, shift):
+    """Enter distinct hashes (K,) and where the places of each begin (K + 1,)."""
+    mask = U(len(keys) - 1)
+    for i in range(len(hashes)):
+        value = hashes[i]
+        at = (value * MIX >> U(20)) & mask
+        while slots[at, 1] != 0:
+            at = (at + ONE) & mask
+        keys[at] = value
+        slots[at, 0], slots[at, 1] = starts[i], starts[i + 1]
+        bit = value * MIX >> shift
+        bitmap[bit >> U(6)] |= ONE << (bit & U(63))
