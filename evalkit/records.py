@@ -166,6 +166,66 @@ class Result:
     signature: str
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A maximal run of words that an example and a document of a corpus share."""
+
+    task: str
+    example: str  # id
+    parts: tuple[str, ...]  # of the example that the run touches: context, question, answer
+    word: int  # where the run begins in the example, in words from 0
+    words: int  # length of the run
+    document: str  # file and place in it, such as `pile/00.jsonl.zst:1207`
+    begin: int  # span in the document's text, in bytes of UTF-8
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How much of one example a corpus holds, under one measure."""
+
+    task: str
+    example: str  # id
+    words: int  # of the example
+    value: float | None  # 0..1; None where the example cannot be scanned
+    is_dirty: bool | None  # None where the example cannot be scanned, which never counts as clean
+    longest: int  # words of the longest match
+    documents: int  # that hold a match
+    parts: tuple[str, ...]  # of the example that matches touch
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The examples of one task, sorted by what a corpus holds of them."""
+
+    task: str
+    measure: str  # name and settings, such as `gpt3` or `ngram-ratio(n=8)`
+    threshold: float  # an example is dirty from this value on
+    clean: tuple[str, ...]  # ids
+    dirty: tuple[str, ...]
+    unscanned: tuple[str, ...]
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One task's score on all, clean and dirty examples, under one metric."""
+
+    task: str
+    title: str
+    shots: int
+    metric: str
+    is_proportion: bool  # the scores lie in 0..1, and tables show them in percent
+    n: int  # words of the n-grams that made examples dirty
+    all: Estimate | None
+    clean: Estimate | None
+    dirty: Estimate | None
+    unscanned: Estimate | None
+    difference: Estimate | None  # clean minus all, with a paired interval
+    detectable: float | None  # smallest difference of clean and dirty that this many examples can show
+    flags: tuple[str, ...]  # what a reader has to know, such as `clean subset too small`
+
+
 Cell: TypeAlias = str | int | float | Estimate | None
 
 
