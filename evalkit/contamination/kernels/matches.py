@@ -57,16 +57,24 @@ def same_word(data, words, i, index, j):
     return True
 
 
-@njit(inline="always")
-def find_key(index, value):
-    """Give the place of a hash in the table, -1 where it is not there."""
+@njit(nogil=True, cache=True)
+def next_candidate(index, prefix, i, last):
+    """Give the next word, from i on in strides and before `last`, whose n-gram has a hash of the table, and its key.
+
+    Gives `last` and -1 where there is none. It calls nothing, for the sake of speed: see words.split_plain.
+    """
     mask = U(len(index.keys) - 1)
-    at = (value * MIX >> U(20)) & mask
-    while index.slots[at, 1] != 0:
-        if index.keys[at] == value:
-            return np.int64(at)
-        at = (at + ONE) & mask
-    return -1
+    while i < last:
+        value = prefix[i + index.probe] - prefix[i] * index.power
+        bit = value * MIX >> index.shift
+        if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE:
+            at = (value * MIX >> U(20)) & mask
+            while index.slots[at, 1] != 0:
+                if index.keys[at] == value:
+                    return i, np.int64(at)
+                at = (at + ONE) & mask
+        i += index.stride
+    return last, np.int64(-1)
 
 
 @njit(nogil=True, cache=True)
@@ -77,19 +85,17 @@ def extend(data, words, n, i, index, j):
     before has found the run.
     """
     example = index.example[j]
-    ahead = min(n - i, index.first[example + 1] - j)
-    right = 0
-    while right < ahead and same_word(data, words, i + right, index, j + right):
-        right += 1
-    if right < index.probe:
-        return -1, -1
     behind = min(index.stride, i, j - index.first[example])
     left = 0
     while left < behind and same_word(data, words, i - left - 1, index, j - left - 1):
         left += 1
     if left == index.stride:
         return -1, -1
-    return i - left, i + right
+    ahead = min(n - i, index.first[example + 1] - j)
+    right = 0
+    while right < ahead and same_word(data, words, i + right, index, j + right):
+        right += 1
+    return (i - left, i + right) if right >= index.probe else (-1, -1)
 
 
 class Texts(NamedTuple):
@@ -123,14 +129,9 @@ def scan(texts, first, fold, index, words, found, count):
             is_last = past >= end
             # What begins later is left to the next piece, where all that an example can match follows it.
             core = n if is_last else (n - index.longest - probe) // stride * stride
-            for i in range(start, min(core, n - probe + 1), stride):
-                value = words.prefix[i + probe] - words.prefix[i] * index.power
-                bit = value * MIX >> index.shift
-                if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE == ZERO:
-                    continue
-                key = find_key(index, value)
-                if key < 0:
-                    continue
+            last = min(core, n - probe + 1)
+            i, key = next_candidate(index, words.prefix, start, last)
+            while key >= 0:
                 for slot in range(index.slots[key, 0], index.slots[key, 1]):
                     j = index.places[slot]
                     example = index.example[j]
@@ -146,6 +147,7 @@ def scan(texts, first, fold, index, words, found, count):
                     found[count, 4] = words.begin[left] - base
                     found[count, 5] = words.end[right - 1] - base
                     count += 1
+                i, key = next_candidate(index, words.prefix, i + stride, last)
             if is_last:
                 break
             # Begin a stride early, so that the next piece's first probe sees what the one before it has found.

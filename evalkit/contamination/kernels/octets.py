@@ -111,3 +111,17 @@ def encode(form, at, code):
     form[at + 2] = 0x80 | ((code >> 6) & 0x3F)
     form[at + 3] = 0x80 | (code & 0x3F)
     return at + 4
+
+
+@njit(nogil=True, cache=True)
+def is_utf8(data, begin, end):
+    """Whether the bytes [begin, end) are UTF-8."""
+    while begin < end:
+        if begin + 8 <= end and load(data, begin) & HIGH == ZERO:
+            begin += 8
+            continue
+        code, size = code_point(data, begin, end)
+        if code == 0xFFFD and size == 1:
+            return False
+        begin += size
+    return True

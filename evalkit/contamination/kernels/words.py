@@ -77,17 +77,6 @@ def in_words(x):
 
 
 @njit(inline="always")
-def in_runs(x):
-    """Say of eight bytes which are none of blank, tab and line ends, which separate words in every normaliser."""
-    found = ZERO
-    for i in range(8):
-        byte = (x >> U(8 * i)) & U(0xFF)
-        if byte != U(32) and byte != U(9) and byte != U(10) and byte != U(13):
-            found |= ONE << U(i)
-    return found
-
-
-@njit(inline="always")
 def mix(value, block):
     """Hash eight more bytes."""
     value = (value ^ block) * MIX
@@ -155,17 +144,81 @@ def split_by_table(data, begin, end, fold, words, n, used):
 
 
 @njit(inline="always")
-def add_run(data, begin, end, fold, words, n, used):
-    """Add the words of a run of bytes: (their new count, how much of `form` is used).
+def is_plain(data, begin, end):
+    """Whether all is ASCII or U+2000 to U+202F: blanks, dashes and quotes, which the table has for separators."""
+    while begin < end:
+        if data[begin] < 0x80:
+            begin += 1
+        elif begin + 2 < end and data[begin] == 0xE2 and data[begin + 1] == 0x80 and 0x80 <= data[begin + 2] < 0xB0:
+            begin += 3
+        else:
+            return False
+    return True
 
-    Where there is no room, the count is minus the bytes that `form` has to hold.
+
+@njit(inline="always")
+def add_plain(data, begin, end, words, n):
+    """Add the words of a run that is plain."""
+    while begin < end:
+        place = begin
+        while place < end and data[place] < 0x80:
+            place += 1
+        if place > begin:
+            n = push(words, n, begin, place, -1, place - begin, hash_bytes(data, begin, place, CASE))
+        begin = place + 3
+    return n
+
+
+@njit(nogil=True, cache=True)
+def split_plain(data, begin, end, words, n, limit):
+    """Add words until a run of word bytes that is not plain: (count, where that run begins, byte after it).
+
+    Where there is none before the end or the limit, it is empty. This stands apart from what handles such runs, since
+    a call of that would slow the loop down fourfold, for nothing but the counting of references.
     """
-    if fold.swar and is_ascii(data, begin, end):
-        return push(words, n, begin, end, -1, end - begin, hash_bytes(data, begin, end, CASE)), used
-    need = used + 3 * (end - begin) + PADDING  # no fold makes a code point more than three times as long
-    if need > len(words.form) or n + (end - begin) >= len(words.begin):
-        return -max(need, n + (end - begin) + 1), used
-    return split_by_table(data, begin, end, fold, words, n, used)
+    inside, start = False, begin
+    carry = ZERO
+    at = begin
+    while at < end:
+        bits = ZERO
+        for i in range(8):
+            bits |= in_words(load(data, at + 8 * i)) << U(8 * i)
+        if end - at < 64:
+            bits &= (ONE << U(end - at)) - ONE
+        edges = bits ^ ((bits << ONE) | carry)
+        carry = bits >> U(63)
+        while edges:
+            place = at + lowest(edges)
+            edges &= edges - ONE
+            if inside:
+                if is_ascii(data, start, place):
+                    n = push(words, n, start, place, -1, place - start, hash_bytes(data, start, place, CASE))
+                elif n + place - start < len(words.begin) and is_plain(data, start, place):
+                    n = add_plain(data, start, place, words, n)
+                else:
+                    return n, start, place
+                if n >= limit:
+                    return n, place, place
+                inside = False
+            else:
+                start = place
+                inside = True
+        at += 64
+    if not inside:
+        return n, end, end
+    if not is_ascii(data, start, end):
+        return n, start, end
+    n = push(words, n, start, end, -1, end - start, hash_bytes(data, start, end, CASE))
+    return n, end, end
+
+
+@njit(nogil=True, cache=True)
+def end_of_run(data, at, end):
+    """Give the first blank, tab or line end that follows another byte: all normalisers take them for separators."""
+    at += 1
+    while at < end and data[at] != 32 and data[at] != 9 and data[at] != 10 and data[at] != 13:
+        at += 1
+    return at
 
 
 @njit(nogil=True, cache=True)
@@ -177,30 +230,17 @@ def split(data, begin, end, fold, words, limit):
     """
     n, used = 0, 0
     words.prefix[0] = ZERO
-    inside, start = False, begin
-    carry = ZERO
     at = begin
-    while at < end:
-        bits = ZERO
-        for i in range(8):
-            eight = load(data, at + 8 * i)
-            bits |= (in_words(eight) if fold.swar else in_runs(eight)) << U(8 * i)
-        if end - at < 64:
-            bits &= (ONE << U(end - at)) - ONE
-        edges = bits ^ ((bits << ONE) | carry)
-        carry = bits >> U(63)
-        while edges:
-            place = at + lowest(edges)
-            edges &= edges - ONE
-            if inside:
-                n, used = add_run(data, start, place, fold, words, n, used)
-                if n < 0 or n >= limit:
-                    return n, place
-                inside = False
-            else:
-                start = place
-                inside = True
-        at += 64
-    if inside:
-        n, used = add_run(data, start, end, fold, words, n, used)
-    return n, end
+    while at < end and n < limit:
+        start = at
+        if fold.swar:
+            n, start, at = split_plain(data, at, end, words, n, limit)
+            if start == at:
+                continue
+        else:
+            at = end_of_run(data, start, end)
+        need = used + 3 * (at - start) + PADDING  # no fold makes a code point more than three times as long
+        if need > len(words.form) or n + (at - start) >= len(words.begin):
+            return -max(need, n + (at - start) + 1), at
+        n, used = split_by_table(data, start, at, fold, words, n, used)
+    return n, at
