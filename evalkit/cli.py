@@ -244,6 +244,59 @@ def train(
 
 
 @app.command()
+def scan(
+    corpus: Annotated[
+        list[str], typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
+    ],
+    task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
+    ] = None,
+    ngram: Annotated[
+        int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")
+    ] = None,
+    kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
+    normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
+    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; without it, one a core.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Scan a part of N, from 0; without it, the rest, and the report.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read; else it is counted.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=_directory, help="The scan's directory; without it, one under reports/."),
+    ] = None,
+) -> None:
+    """Find the test examples that a corpus contains. A scan that was stopped goes on with the same command."""
+    from evalkit.contamination import scan as scanning
+    from evalkit.report import terminal
+    from evalkit.report.progress import ProgressDisplay
+
+    settings = scanning.Settings(
+        tasks=_names(task),
+        corpus=tuple(corpus),
+        data=data,
+        ngram=ngram,
+        kept=kept,
+        normaliser=normaliser,
+        text_field=text_field,
+        workers=workers,
+        shard=None if shard is None else _part(shard),
+        strict=strict,
+        out=out,
+    )
+    with ProgressDisplay(sys.stderr, unit="MB") as display:
+        outcome = scanning.scan(settings, on_progress=display)
+    if outcome is None:
+        typer.echo(f"part {shard} is scanned; the same command without --shard writes the report")
+        return
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    typer.echo(f"report: {outcome.directory / 'index.html'}")
+
+
+@app.command()
 def tasks() -> None:
     """List the tasks that ship with evalkit."""
     from evalkit.task import available
@@ -331,6 +384,13 @@ def _names(task: str) -> tuple[str, ...]:
 
 def _paths(text: str | None) -> tuple[Path, ...]:
     return tuple(Path(part.strip()) for part in (text or "").split(",") if part.strip())
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise UsageError(f"--shard: found {text!r}, expected a part such as 0/8")
+    return int(number), int(of)
 
 
 def _shots(text: str) -> tuple[Shots, ...]:

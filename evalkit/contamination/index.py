@@ -16,6 +16,7 @@ from evalkit.contamination import normalise
 from evalkit.contamination.kernels import matches
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.words import BASE, Fold, room
+from evalkit.contamination.shard_scan import Looked
 from evalkit.errors import DataError
 from evalkit.text import digest
 
@@ -50,13 +51,12 @@ class Index:
     ngram: dict[str, int]  # N of each task, in words
     part_words: tuple[tuple[int, ...], ...]  # words of each part of each example
     least: tuple[int | None, ...]  # words a match needs to be kept; None for an unscannable example
-    kernel: matches.Index
-    fold: Fold
+    looked: Looked
 
     def words(self, number: int) -> list[str]:
         """Give the folded words of one example."""
-        first, last = self.kernel.first[number], self.kernel.first[number + 1]
-        edges, form = self.kernel.edges, self.kernel.form
+        first, last = self.looked.kernel.first[number], self.looked.kernel.first[number + 1]
+        edges, form = self.looked.kernel.edges, self.looked.kernel.form
         return [bytes(form[edges[i] : edges[i + 1]]).decode() for i in range(first, last)]
 
     def length(self, number: int) -> int:
@@ -112,7 +112,7 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
             "with a smaller number"
         )
     kernel = _table(gathered, lengths, least)
-    return Index(tuple(items), normaliser, chosen, part_words, least, kernel, fold)
+    return Index(tuple(items), normaliser, chosen, part_words, least, Looked(fold, kernel))
 
 
 def kernel_fold(normaliser: str) -> Fold:

@@ -7,15 +7,15 @@ import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.contamination.documents import Reading, blocks
-from evalkit.contamination.index import Index
 from evalkit.contamination.kernels import matches
 from evalkit.contamination.kernels.octets import PADDING
-from evalkit.contamination.kernels.words import Words, room
+from evalkit.contamination.kernels.words import Fold, Words, room
 from evalkit.contamination.shards import Shard
 
 ROOM = 1 << 16  # words held at first
@@ -26,29 +26,69 @@ FOUND = 1 << 12  # matches there is room for at first
 class ShardResult:
     """What one shard holds of a test set."""
 
-    found: NDArray[np.int64]  # (M, 6) example, word in it, words, line of the shard, begin and end in its text
+    found: NDArray[np.int64]  # (M, FIELDS) as the kernel gives them, with the line of the shard as the document
     reading: Reading
 
 
-def scan(shard: Shard, index: Index, *, text_field: str | None) -> ShardResult:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is looked for: the part of an index that a scan needs, which processes share as files."""
+
+    fold: Fold
+    kernel: matches.Index
+
+    def save(self, folder: Path) -> None:
+        """Write all arrays; OSError where the disk refuses."""
+        folder.mkdir(exist_ok=True)
+        for group in (self.fold, self.kernel):
+            for name, value in group._asdict().items():
+                np.save(folder / f"{name}.npy", value)
+
+
+def look_for(folder: Path) -> Looked:
+    """Map the arrays that `save` wrote; their pages are shared by all processes."""
+
+    def read(name: str) -> Any:  # Any: an array, or the number that it holds
+        # Mode c: arrays that cannot be written to are another kind for numba.
+        array = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        if array.ndim:
+            return array
+        return array[()] if array.dtype == np.uint64 else array.item()
+
+    fold = Fold(*map(read, Fold._fields))
+    return Looked(fold, matches.Index(*map(read, matches.Index._fields)))
+
+
+def scan(shard: Shard, looked: Looked, *, text_field: str | None) -> ShardResult:
     """Find all matches in a shard, ordered by document and place."""
     words = room(ROOM, form=3 * ROOM)
-    found = np.zeros((FOUND, 6), np.int64)
+    found = np.zeros((FOUND, matches.FIELDS), np.int64)
     count = 0
     reading = Reading()
     for block in blocks(shard, reading, text_field=text_field):
         done, before = 0, count
         while done < len(block.numbers):
-            done, count, missing = matches.scan(block.texts, done, index.fold, index.kernel, words, found, count)
+            done, count, missing = matches.scan(block.texts, done, looked.fold, looked.kernel, words, found, count)
             if missing:
                 words = _larger(words, missing)
             elif done < len(block.numbers):
                 found = np.concatenate([found, np.zeros_like(found)])
         found[before:count, 3] = block.numbers[found[before:count, 3]]
+    if has_changed(shard):
+        reading.failure = reading.failure or "the file changed during the scan; scan again"
     found = found[:count]
     # Unclear lines are scanned after their block, and several examples match at one place: a fixed order of rows.
     order = np.lexsort((found[:, 1], found[:, 0], found[:, 4], found[:, 3]))
     return ShardResult(found[order], reading)
+
+
+def has_changed(shard: Shard) -> bool:
+    """Whether the file is another one than when the plan was made."""
+    try:
+        status = shard.path.stat()
+    except OSError:
+        return True
+    return (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified)
 
 
 def _larger(words: Words, missing: int) -> Words:

@@ -39,8 +39,8 @@ pre { background: var(--tint); border-radius: 4px; padding: .7rem .8rem; margin:
 """
 
 
-def render(table: Table, *, title: str, samples: Sequence[Sample] = ()) -> str:
-    """Write the whole page; everything from data, tasks and models is escaped."""
+def render(table: Table, *, title: str, samples: Sequence[Sample] = (), more: Sequence[Table] = ()) -> str:
+    """Write the whole page, with more tables under the first; all that comes from data and models is escaped."""
     return "\n".join(
         [
             "<!doctype html>",
@@ -52,6 +52,7 @@ def render(table: Table, *, title: str, samples: Sequence[Sample] = ()) -> str:
             f"<h1>{escape(title)}</h1>",
             *_table(table),
             *_notes(table.notes),
+            *(line for each in more for line in (*_table(each), *_notes(each.notes))),
             *_samples(samples),
             "</body>",
             "</html>\n",

@@ -36,7 +36,7 @@ class Index(NamedTuple):
     longest: int  # words of the longest example
 
 
-MATCH_FIELDS = 6  # example, word, words, document, begin, end
+FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, word in it
 
 
 @njit(nogil=True, cache=True)
@@ -107,7 +107,7 @@ class Texts(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def scan(texts, first, fold, index, words, found, count):
-    """Append the matches of documents `first` and on to `found` (M, 6): (documents done, matches, room missing).
+    """Append the matches of documents `first` and on to `found` (M, FIELDS): (documents done, matches, room missing).
 
     A match is a maximal run of words that a document and an example share, of at least the example's `least` words.
     Stops at a document for which there is no room, in `found` (then none is missing in `words`) or in `words`; the
@@ -121,7 +121,7 @@ def scan(texts, first, fold, index, words, found, count):
     for document in range(first, len(offsets) - 1):
         kept = count
         base, end = offsets[document], offsets[document + 1]
-        begin, start = base, 0
+        begin, start, ahead = base, 0, 0
         while True:
             n, past = split(data, begin, end, fold, words, limit)
             if n < 0:
@@ -146,12 +146,13 @@ def scan(texts, first, fold, index, words, found, count):
                     found[count, 3] = document
                     found[count, 4] = words.begin[left] - base
                     found[count, 5] = words.end[right - 1] - base
+                    found[count, 6] = ahead + left
                     count += 1
                 i, key = next_candidate(index, words.prefix, i + stride, last)
             if is_last:
                 break
             # Begin a stride early, so that the next piece's first probe sees what the one before it has found.
-            begin, start = words.begin[core - stride], stride
+            begin, start, ahead = words.begin[core - stride], stride, ahead + core - stride
     return len(offsets) - 1, count, 0
 
 

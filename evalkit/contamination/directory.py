@@ -1,0 +1,121 @@
+"""A scan's directory: whose it is, who is writing to it, and the results of its shards."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import atomic, manifest, text
+from evalkit.contamination.index import Index
+from evalkit.contamination.shards import Shard
+from evalkit.errors import StorageError
+
+FILE = "run.json"
+LOCK = "scan.lock"
+SHARDS = "shards"
+INDEX = "index"
+KIND = "scan"
+
+
+def default(index: Index, places: Sequence[str], *, text_field: str | None) -> Path:
+    """Name a directory that only the same test set and the same places of a corpus lead to."""
+    tasks = "+".join(dict.fromkeys(item.task.partition("/")[0] for item in index.items))[:60]
+    return Path("reports") / f"scan-{tasks}-{text.digest(identity(index, text_field), sorted(places), length=8)}"
+
+
+def identity(index: Index, text_field: str | None) -> dict[str, Any]:  # Any: JSON
+    """List what decides which matches a document has."""
+    return {"test": index.digest, "text_field": text_field}
+
+
+@contextlib.contextmanager
+def claim(directory: Path, described: dict[str, Any]) -> Iterator[None]:  # Any: JSON
+    """Hold the directory for this scan, made where it is missing.
+
+    Raises StorageError where it cannot be written, another scan holds it, or it was made for another test set.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        present = {path.name for path in directory.iterdir()}
+        if present and FILE not in present and not present <= {LOCK, SHARDS, INDEX}:
+            raise StorageError(
+                f"{directory}: holds {sorted(present)[0]!r} but no {FILE}, so is not a scan; choose another --out"
+            )
+        (directory / SHARDS).mkdir(exist_ok=True)
+        lock = (directory / LOCK).open("w")
+    except OSError as error:
+        raise StorageError(atomic.explain(directory, error)) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"{directory}: another scan is writing there; wait for it, stop it, or choose another --out"
+            ) from error
+        _compare(directory, described)
+        yield
+
+
+def _compare(directory: Path, described: dict[str, Any]) -> None:  # Any: JSON
+    try:
+        before = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        atomic.write(directory / FILE, [json.dumps(described, indent=2, ensure_ascii=False), "\n"])
+        return
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{directory / FILE}: cannot be read, or damaged; choose another --out") from error
+    if not isinstance(before, dict) or before.get("kind") != KIND:
+        raise StorageError(f"{directory}: holds a run, not a scan; choose another --out")
+    if before.get("identity") != described["identity"]:
+        raise StorageError(f"{directory}: made for another test set, N, normaliser or text field; choose another --out")
+
+
+def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_field: str | None) -> dict[str, Any]:
+    """List settings, hashes and versions for run.json."""
+    fields = {name: str(value) if isinstance(value, Path) else value for name, value in _fields(settings).items()}
+    files = {str(shard.path): shard.size for shard in shards}
+    plain: dict[str, Any] = json.loads(
+        json.dumps(
+            {
+                "kind": KIND,
+                "identity": identity(index, text_field),
+                "settings": fields,
+                "n": index.ngram,
+                "corpus": [{"file": name, "bytes": size} for name, size in files.items()],
+                "versions": manifest.versions(),
+            }
+        )
+    )
+    return plain
+
+
+def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own
+    assert dataclasses.is_dataclass(settings)
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def shard_file(directory: Path, shard: Shard, *, seen: dict[str, Any]) -> Path:  # Any: JSON
+    """Name the file that holds one shard's result: another version of the corpus, another name."""
+    key = text.digest([str(shard.path), shard.begin, shard.end, shard.size, shard.modified], seen, length=24)
+    return directory / SHARDS / f"{key}.npz"
+
+
+def remove_stale(directory: Path, files: Sequence[Path]) -> None:
+    """Remove results of shards that are no longer in the plan, and what a killed process left half written."""
+    wanted = {path.name for path in files}
+    for path in (directory / SHARDS).iterdir():
+        if path.name not in wanted:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def finish(directory: Path, described: dict[str, Any], *, signature: str, totals: dict[str, Any]) -> None:  # Any: JSON
+    """Write run.json of a finished scan."""
+    content = {"signature": signature, **described, "read": totals}
+    atomic.write(directory / FILE, [json.dumps(content, indent=2, ensure_ascii=False), "\n"])

@@ -1,0 +1,128 @@
+"""What a scan leaves for people: a line for every example, a table of tasks, and the matches that weigh most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from evalkit import atomic, text
+from evalkit.contamination import normalise
+from evalkit.contamination.findings import Findings
+from evalkit.contamination.index import SHORTEST, Index
+from evalkit.records import Overlap, Table
+from evalkit.report import csv, html, latex, markdown
+from evalkit.report.table import clean
+from evalkit.signature import DIGITS, version
+
+COLUMNS = ("task", "N", "examples", "too short", "dirty", "clean", "clean, %", "longest match", "documents")
+EVIDENCE = 50  # matches shown
+WORDS_SHOWN = 60
+
+
+def overlap_lines(overlaps: Iterable[Overlap], test: Index) -> Iterator[str]:
+    """Write a line of JSON for each example."""
+    for overlap in overlaps:
+        fields = {
+            "task": overlap.task,
+            "example_id": overlap.example,
+            "words": overlap.words,
+            "n": test.ngram[overlap.task],
+            "scannable": overlap.is_dirty is not None,
+            "dirty": overlap.is_dirty,
+            "coverage": overlap.value,
+            "longest": overlap.longest,
+            "documents": overlap.documents,
+            "parts": list(overlap.parts),
+        }
+        yield json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def read_overlaps(path: Path) -> tuple[Overlap, ...]:
+    """Read back what `overlap_lines` wrote; ValueError or KeyError where it is something else."""
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return tuple(
+        Overlap(
+            task=row["task"],
+            example=row["example_id"],
+            words=row["words"],
+            value=row["coverage"],
+            is_dirty=row["dirty"],
+            longest=row["longest"],
+            documents=row["documents"],
+            parts=tuple(row["parts"]),
+        )
+        for row in rows
+    )
+
+
+def build(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Table:
+    """Count clean and dirty examples by task."""
+    rows = []
+    for task, n in test.ngram.items():
+        here = [overlap for overlap in overlaps if overlap.task == task]
+        dirty = sum(overlap.is_dirty is True for overlap in here)
+        clean_ones = sum(overlap.is_dirty is False for overlap in here)
+        scanned = dirty + clean_ones
+        share = 100 * clean_ones / scanned if scanned else None
+        longest = max(overlap.longest for overlap in here)
+        documents = max(overlap.documents for overlap in here)
+        rows.append((clean(task), n, len(here), len(here) - scanned, dirty, clean_ones, share, longest, documents))
+    caption = "Test examples that the corpus contains"
+    return Table(COLUMNS, tuple(rows), caption, tuple(clean(note) for note in _notes(findings, test)))
+
+
+def _notes(findings: Findings, test: Index) -> Iterator[str]:
+    yield (
+        f"An example is dirty where N of its words in a row stand in a document, or all of an example of {SHORTEST} to "
+        "N - 1 words (Brown 2020, Appendix C). Shorter ones cannot be told and count as neither clean nor dirty."
+    )
+    yield "Longest match in words, and most documents that hold one example."
+    yield f"{findings.documents:,} documents with {findings.text_bytes / 1e6:,.1f} MB of text were read."
+    for what, count in findings.trouble.items():
+        yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(findings.places[what][:3])}."
+    for file, reason in findings.failures:
+        yield f"Not read: the rest of {file} ({reason})."
+    yield signature(findings, test)
+
+
+def signature(findings: Findings, test: Index) -> str:
+    """Say in one line what the verdicts depend on: equal lines, equal verdicts."""
+    sizes = sorted(set(test.ngram.values()))
+    corpus = text.digest(sorted({path.name for path, _, _ in findings.files}), findings.documents, findings.text_bytes)
+    parts = [
+        "scan",
+        f"normaliser:{normalise.find(test.normaliser).tag}",
+        f"n:{','.join(map(str, sizes))}",
+        f"test:{test.digest[:DIGITS]}",
+        f"corpus:{corpus[:DIGITS]}",
+        f"documents:{findings.documents}",
+        f"evalkit:{version()}",
+    ]
+    return "|".join(parts)
+
+
+def evidence(findings: Findings, test: Index) -> Table:
+    """List the longest matches, one of each example, as the words that example and document share."""
+    rows = []
+    order = sorted(
+        (number for number in range(len(test.items)) if findings.first[number] < findings.first[number + 1]),
+        key=lambda number: -int(findings.found[findings.first[number] : findings.first[number + 1], 2].max()),
+    )
+    for number in order[:EVIDENCE]:
+        match = findings.matches(number, test)[0]
+        words = test.words(number)[match.word : match.word + match.words]
+        shown = " ".join(words[:WORDS_SHOWN]) + (" …" if len(words) > WORDS_SHOWN else "")
+        parts = ", ".join(match.parts)
+        rows.append((clean(match.task), clean(match.example), match.words, parts, clean(match.document), clean(shown)))
+    columns = ("task", "example", "words", "part", "document", "shared words")
+    return Table(columns, tuple(rows), "The longest match of each example, the longest first")
+
+
+def write(directory: Path, shown: Table, longest: Table) -> None:
+    """Write the table in every form."""
+    atomic.write(directory / "table.md", [markdown.render(shown)])
+    atomic.write(directory / "table.csv", [csv.render(shown)])
+    atomic.write(directory / "table.tex", [latex.render(shown)])
+    atomic.write(directory / "index.html", [html.render(shown, title="Contamination scan", more=(longest,))])

@@ -1,0 +1,427 @@
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from evalkit import stats
+from evalkit.contamination import compare as comparing
+from evalkit.contamination import published
+from evalkit.contamination.compare import compare, gpt3_table, relative_difference
+from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
+from evalkit.errors import DataError
+from evalkit.records import Comparison, Estimate, Example, Prompt, Sample, Split, Table
+from evalkit.report import csv, html, latex, markdown
+
+PROMPT = Prompt("Q:", demonstrations=(), shots_asked=0, tokens=2, window=64)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Matches over words of the whole set: a score that is no mean, such as BLEU's precision."""
+
+    name: str = "precision"
+    is_proportion: bool = False
+
+    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
+        value = sum(matches for matches, _ in statistics) / sum(words for _, words in statistics)
+        return Estimate(value, value - 0.1, value + 0.1, n=len(statistics))
+
+
+@dataclass(frozen=True)
+class RatioOfTotals(Ratio):
+    def score_totals(self, totals: tuple[float, ...], n: int) -> float:
+        matches, words = totals
+        assert n > 0
+        return matches / words
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """One number an example, but the score is not their mean."""
+
+    name: str = "perplexity"
+    is_proportion: bool = False
+
+    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
+        value = math.exp(math.fsum(nats for (nats,) in statistics) / len(statistics))
+        return Estimate(value, value, value, n=len(statistics))
+
+
+def sample(name: str, *numbers: float, cluster: str | None = None, metric: str = "exact_match") -> Sample:
+    return Sample("quiz", 5, Example(name, {}, ("yes",), cluster=cluster), PROMPT, (), {metric: numbers})
+
+
+def split(clean: Sequence[str], dirty: Sequence[str] = (), unscanned: Sequence[str] = ()) -> Split:
+    return Split("quiz", "gpt3", 1.0, tuple(clean), tuple(dirty), tuple(unscanned), "quiz|gpt3")
+
+
+def compared(samples: Sequence[Sample], parts_of_corpus: Split, **given: object) -> Comparison:
+    settings = {"title": "Quiz", "n": 13, "metric_name": "exact_match"} | given
+    return compare(samples, parts_of_corpus, **settings)  # type: ignore[arg-type]
+
+
+# clean: 2 of 4; dirty: 4 of 5; unscanned: 1 of 1; all: 7 of 10
+TEN = [sample(name, float(right)) for name, right in zip("abcdefghij", [1, 1, 0, 0, 1, 1, 1, 1, 0, 1], strict=True)]
+TEN_SPLIT = split("abcd", "efghi", "j")
+
+
+def many(clean_right: int, clean: int, dirty_right: int, dirty: int) -> tuple[list[Sample], Split]:
+    """Samples of which the first of each side are right."""
+    samples = [sample(f"c{i}", float(i < clean_right)) for i in range(clean)]
+    samples += [sample(f"d{i}", float(i < dirty_right)) for i in range(dirty)]
+    return samples, split([f"c{i}" for i in range(clean)], [f"d{i}" for i in range(dirty)])
+
+
+def test_every_subset_is_scored_by_the_metric_itself() -> None:
+    found = compared(TEN, TEN_SPLIT)
+    assert (found.all, found.clean) == (stats.wilson(7, n=10), stats.wilson(2, n=4))
+    assert (found.dirty, found.unscanned) == (stats.wilson(4, n=5), stats.wilson(1, n=1))
+    assert (found.metric, found.shots, found.n, found.title) == ("exact match", 5, 13, "Quiz")
+
+
+def test_the_difference_is_clean_minus_all() -> None:
+    difference = compared(TEN, TEN_SPLIT).difference
+    assert difference is not None
+    assert difference.value == pytest.approx(0.5 - 0.7)
+    assert difference.low < -0.2 < difference.high
+
+
+def test_subsets_add_up_to_all() -> None:
+    found = compared(TEN, TEN_SPLIT)
+    subsets = [found.clean, found.dirty, found.unscanned]
+    assert found.all is not None
+    assert sum(each.n for each in subsets if each) == found.all.n
+    assert sum(each.n * each.value for each in subsets if each) == pytest.approx(found.all.n * found.all.value)
+
+
+def test_the_order_of_samples_changes_nothing() -> None:
+    draws = random.Random(0)
+    clusters = {each.example.id: draws.choice(["x", "y", None]) for each in TEN}
+    samples = [replace(each, example=replace(each.example, cluster=clusters[each.example.id])) for each in TEN]
+    shuffled = random.Random(1).sample(samples, k=len(samples))
+    assert compared(shuffled, TEN_SPLIT) == compared(samples, TEN_SPLIT)
+
+
+def test_a_clean_task_has_no_difference() -> None:
+    found = compared(TEN, split("abcdefghij"))
+    assert found.difference == Estimate(0.0, 0.0, 0.0, n=10)
+    assert found.clean == found.all
+    assert found.dirty is found.unscanned is found.detectable is None
+
+
+def test_a_dirty_task_has_no_clean_score() -> None:
+    found = compared(TEN, split("", "abcdefghij"))
+    assert found.clean is found.difference is found.detectable is None
+    assert found.flags == (comparing.TOO_SMALL,)
+
+
+def test_samples_without_a_prompt_are_not_scored() -> None:
+    unasked = replace(sample("a"), prompt=None, statistics={})
+    assert compared([unasked, *TEN[1:]], TEN_SPLIT).clean == stats.wilson(1, n=3)
+
+
+def test_a_run_may_have_fewer_examples_than_the_scan() -> None:
+    assert compared(TEN[:6], TEN_SPLIT).dirty == stats.wilson(2, n=2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([*TEN, sample("k", 1.0)], "found sample 'k', which the scan does not have, expected one of its 10 examples"),
+        ([*TEN, TEN[0]], "found two samples of example 'a'"),
+        (
+            [*TEN[1:], replace(TEN[0], shots=1)],
+            "found samples of quiz at 1 shot, quiz at 5 shots, expected quiz at one",
+        ),
+        ([replace(each, task="other") for each in TEN], "found samples of other at 5 shots, expected quiz"),
+        ([], "found no samples"),
+        ([*TEN[1:], sample("a", 1.0, metric="f1")], "found no metric 'exact_match' in sample 'a', expected one of f1"),
+    ],
+)
+def test_samples_of_another_scan_are_refused(samples: Sequence[Sample], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        compared(samples, TEN_SPLIT)
+
+
+def test_detectable_is_the_pooled_two_proportion_formula() -> None:
+    # 6 of 9 right: 2/3 * 1/3 * (1/4 + 1/5) = 0.1; (1.959964 + 0.841621) * sqrt(0.1) = 0.885939
+    assert compared(TEN, TEN_SPLIT).detectable == pytest.approx(0.885939, abs=1e-6)
+
+
+def test_detectable_of_means_takes_the_variances_of_the_samples() -> None:
+    # 1, 2 | 3, 5: variances of the means 0.5 / 2 and 2 / 2
+    samples = [sample(name, value, metric="chrf") for name, value in zip("abcd", (1.0, 2.0, 3.0, 5.0), strict=True)]
+    metric = logged_mean(samples, "chrf")
+    found = compared(samples, split("ab", "cd"), metric_name="chrf", metric=metric)
+    assert found.detectable == pytest.approx((stats.Z + stats.Z_POWER) * math.sqrt(1.25))
+
+
+def test_examples_without_spread_have_no_detectable_difference() -> None:
+    assert compared(*many(20, 20, 5, 5)).detectable is None
+
+
+def test_near_duplicates_widen_the_difference() -> None:
+    samples, sides = many(100, 200, 150, 200)
+    copies = [replace(each, example=replace(each.example, cluster=str(at // 10))) for at, each in enumerate(samples)]
+    alone, together = compared(samples, sides).difference, compared(copies, sides).difference
+    assert alone is not None
+    assert together is not None
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((500, 1000, 500, 1000), ()),
+        ((500, 1000, 800, 1000), (comparing.WORSE,)),
+        ((800, 1000, 500, 1000), (comparing.BETTER,)),
+        ((190, 199, 950, 1000), (comparing.TOO_SMALL,)),  # too few
+        ((100, 200, 500, 1000), (comparing.TOO_SMALL,)),  # Wilson's interval is 13.7 points wide
+        ((196, 200, 980, 1000), ()),
+        ((0, 9, 1000, 1000), (comparing.TOO_SMALL,)),  # so few clean ones show nothing
+        ((0, 300, 20, 9700), ()),  # 0.6 right expected if all were alike: none right is no evidence
+    ],
+)
+def test_flags_follow_from_the_numbers(counts: tuple[int, int, int, int], expected: tuple[str, ...]) -> None:
+    assert compared(*many(*counts)).flags == expected
+
+
+@pytest.mark.parametrize(("elsewhere", "flagged"), [(0, True), (5, True), (6, False)])
+def test_matches_in_contexts_alone_are_flagged(elsewhere: int, flagged: bool) -> None:
+    samples, sides = many(500, 1000, 50, 100)
+    parts = {name: ("context", "answer") if at < elsewhere else ("context",) for at, name in enumerate(sides.dirty)}
+    assert (comparing.ONLY_CONTEXTS in compared(samples, sides, parts=parts).flags) is flagged
+
+
+def test_a_score_that_is_no_mean_is_resampled_by_its_own_aggregation() -> None:
+    draws = random.Random(2)
+    samples = [sample(str(i), draws.randint(0, 5), draws.randint(5, 20), metric="precision") for i in range(200)]
+    sides = split([str(i) for i in range(50)], [str(i) for i in range(50, 200)])
+    slow, fast = (
+        compared(samples, sides, metric_name="precision", metric=metric) for metric in (Ratio(), RatioOfTotals())
+    )
+    assert slow.difference == fast.difference
+    assert slow.difference is not None
+    rows = [each.statistics["precision"] for each in samples]
+    clean, whole = (Ratio().aggregate(chosen).value for chosen in (rows[:50], rows))
+    assert slow.difference.value == pytest.approx(clean - whole)
+    # Delta method: clean - all by (m - clean w) / W of the clean examples less (m - all w) / W of all.
+    words_clean, words = sum(w for _, w in rows[:50]), sum(w for _, w in rows)
+    influence = [(i < 50) * (m - clean * w) / words_clean - (m - whole * w) / words for i, (m, w) in enumerate(rows)]
+    width = 2 * stats.Z * math.sqrt(sum(each * each for each in influence))
+    assert slow.difference.high - slow.difference.low == pytest.approx(width, rel=0.1)
+    # Both scores have an interval of +- 0.1.
+    assert slow.detectable == pytest.approx((stats.Z + stats.Z_POWER) * math.sqrt(2) * 0.1 / stats.Z)
+
+
+def test_one_number_an_example_is_no_mean_by_itself() -> None:
+    samples = [sample(name, value, metric="nats") for name, value in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)]
+    difference = compared(samples, split("ab", "cd"), metric_name="nats", metric=Perplexity()).difference
+    assert difference is not None
+    assert difference.value == pytest.approx(math.exp(1.5) - math.exp(2.5))
+
+
+def test_relative_differences_by_hand() -> None:
+    assert relative_difference(0.6, 0.5) == pytest.approx(0.2)
+    assert gpt3_table(0.6, 0.4) == pytest.approx(0.4)
+    assert relative_difference(0.5, 0.0) is None
+    assert gpt3_table(0.0, 0.0) is None
+
+
+def explains(row: published.PublishedRow, formula: Callable[[float, float], float | None]) -> bool:
+    """Whether some scores that round to the printed ones give a percentage that rounds to the printed one.
+
+    Scores are printed with one decimal, so each lies within 0.05; both formulas grow with clean and fall with all, so
+    the extremes are at two corners. Percentages are printed without decimals: within 0.5.
+    """
+    least, most = formula(row.clean - 0.05, row.all + 0.05), formula(row.clean + 0.05, row.all - 0.05)
+    assert least is not None
+    assert most is not None
+    return 100 * least - 0.5 <= row.relative_percent <= 100 * most + 0.5
+
+
+def test_published_relative_differences_are_those_of_gpt3_table() -> None:
+    rows = published.load()
+    assert len(rows) == 42
+    assert [row.name for row in rows if not explains(row, gpt3_table)] == []
+    assert [row.name for row in rows if not explains(row, relative_difference)] == ["Quac", "DROP"]
+
+
+def test_published_counts_add_up_to_the_printed_percentages() -> None:
+    for row in published.load():
+        assert row.clean_count + row.dirty_count == row.total
+        assert abs(100 * row.clean_count / row.total - row.clean_percent) <= 0.5
+
+
+def test_published_proportions_are_those_of_their_parts() -> None:
+    # all is the mean of dirty and clean by their counts; each of the three is printed within 0.05. BLEU is no mean.
+    for row in published.load():
+        if row.metric != "bleu-sb":
+            parts = row.clean * row.clean_count + (row.dirty or 0.0) * row.dirty_count
+            assert parts / row.total == pytest.approx(row.all, abs=0.1 + 1e-9), row.name
+
+
+def test_published_table_is_in_the_papers_order_and_layout() -> None:
+    rows = published.load()
+    table = comparing.published_table(rows)
+    assert [row[0] for row in table.rows] == [row.name for row in rows]
+    drop = dict(zip(table.columns, table.rows[2], strict=True))
+    assert list(drop.items())[:10] == [
+        ("task", "DROP"),
+        ("split", "dev"),
+        ("metric", "f1"),
+        ("N", 13),
+        ("all", 36.5),
+        ("n, all", 9536),
+        ("dirty", 37.0),
+        ("n, dirty", 8898),
+        ("clean", 29.5),
+        ("n, clean", 638),
+    ]
+    assert drop["clean, %"] == pytest.approx(6.690, abs=0.001)  # 638 / 9536
+    assert drop["relative difference, %"] == pytest.approx(-21.212, abs=0.001)  # 200 * -7 / 66
+    assert [row[6] for row in table.rows if row[0] == "Winogrande"] == [None]
+
+
+def test_our_table_has_the_dirtiest_first_with_differences_and_flags() -> None:
+    cleaner = replace(compared(*many(500, 1000, 80, 100)), title="Cleaner")
+    dirtier = replace(compared(*many(100, 200, 800, 1000)), title="Dirtier")
+    table = comparing.table([cleaner, dirtier], partitions={"quiz": "test"}, signatures=["quiz|v1"])
+    first = dict(zip(table.columns, table.rows[0], strict=True))
+    assert [row[0] for row in table.rows] == ["Dirtier", "Cleaner"]
+    assert (first["split"], first["metric"], first["N"], first["shots"]) == ("test", "exact match, %", 13, 5)
+    assert first["all"] == Estimate(75.0, *bounds(900, 1200), n=1200)
+    assert (first["n, all"], first["n, dirty"], first["n, clean"], first["n, unscanned"]) == (1200, 1000, 200, 0)
+    assert first["clean, %"] == pytest.approx(100 * 200 / 1200)
+    assert first["relative difference, %"] == pytest.approx(100 * (50 - 75) / 75)
+    difference = first["clean - all"]
+    assert isinstance(difference, Estimate)
+    assert difference.value == pytest.approx(-25)
+    assert first["flags"] == "clean subset too small; significantly worse on clean"
+    assert table.rows[1][-1] == "significantly worse on clean"
+    assert table.notes[0] == "Relative difference: 100 (clean - all) / all."
+    assert [note for note in table.notes if note.startswith("clean subset too small:")]
+    assert table.notes[-1] == "quiz|v1"
+
+
+def bounds(successes: int, n: int) -> tuple[float, float]:
+    estimate = stats.wilson(successes, n=n)
+    return round(100 * estimate.low, 10), round(100 * estimate.high, 10)
+
+
+def test_the_relative_difference_of_the_paper_can_be_asked_for() -> None:
+    table = comparing.table([compared(TEN, TEN_SPLIT)], relative="gpt3_table")
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert cells["relative difference, %"] == pytest.approx(200 * (50 - 70) / (50 + 70))
+    assert "split" not in table.columns
+    assert "Table C.1" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        comparing.published_table(published.load()),
+        comparing.table([compared(TEN, TEN_SPLIT), compared(TEN, split("", "abcdefghij"))]),
+    ],
+)
+def test_every_renderer_shows_both_tables(table: Table) -> None:
+    pages = markdown.render(table), csv.render(table), latex.render(table), html.render(table, title="t", samples=[])
+    assert all("relative difference" in page for page in pages)
+
+
+def logged(doc_id: int, **keys: object) -> dict[str, object]:
+    return {
+        "doc_id": doc_id,
+        "doc": {"ind": 100 + doc_id, "question": "1 + 1?"},
+        "target": "2",
+        "arguments": {"gen_args_0": {"arg_0": "Q: 1 + 1?\nA:", "arg_1": " 2"}},
+        "resps": [[["-0.1", "True"]]],
+        "filtered_resps": [["-0.1", "True"]],
+    } | keys
+
+
+def write(folder: Path, *lines: object, name: str = "samples_quiz_2024-05-01.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def test_logged_samples_become_samples(tmp_path: Path) -> None:
+    path = write(tmp_path, logged(0, acc=1.0), logged(1, acc=False))
+    first, second = read_lm_eval([path], task="quiz", metric="acc", shots=5)
+    assert (first.task, first.shots, first.example.id, first.example.targets) == ("quiz", 5, "0", ("2",))
+    assert first.prompt is not None
+    assert first.prompt.context == "Q: 1 + 1?\nA:"
+    assert (first.statistics, second.statistics) == ({"acc": (1.0,)}, {"acc": (0.0,)})
+
+
+def test_logged_samples_are_compared_without_a_model(tmp_path: Path) -> None:
+    path = write(tmp_path, *(logged(i, acc=float(i < 3)) for i in range(6)))
+    samples = read_lm_eval([path], task="quiz", metric="acc", shots=0)
+    sides = split(["0", "5"], ["1", "2", "3", "4"])
+    found = compared(samples, sides, metric_name="acc", metric=logged_mean(samples, "acc"))
+    assert (found.all, found.clean) == (stats.wilson(3, n=6), stats.wilson(1, n=2))
+    assert (found.metric, found.is_proportion) == ("acc", True)
+
+
+def test_ids_come_from_a_field_of_the_document_where_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, logged(0, acc=1.0))
+    (only,) = read_lm_eval([path], task="quiz", metric="acc", shots=0, id_field="ind")
+    assert only.example.id == "100"
+
+
+def test_older_files_with_arguments_in_lists_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, logged(0, acc=1.0, arguments=[["Q:", " 2"], ["Q:", " 3"]]))
+    (only,) = read_lm_eval([path], task="quiz", metric="acc", shots=0)
+    assert only.prompt is not None
+    assert only.prompt.context == "Q:"
+
+
+def test_one_of_several_filters_is_read(tmp_path: Path) -> None:
+    lines = [
+        logged(i, exact_match=float(name == "strict"), filter=name) for name in ("strict", "loose") for i in (0, 1)
+    ]
+    path = write(tmp_path, *lines)
+    samples = read_lm_eval([path], task="quiz", metric="exact_match", shots=0, filter_name="strict")
+    assert [each.statistics["exact_match"] for each in samples] == [(1.0,), (1.0,)]
+    with pytest.raises(DataError, match=r"jsonl:3: found id '0' again, .*choose one of the filters loose, strict"):
+        read_lm_eval([path], task="quiz", metric="exact_match", shots=0)
+    with pytest.raises(DataError, match="expected some of filter 'other'; found filters loose, strict"):
+        read_lm_eval([path], task="quiz", metric="exact_match", shots=0, filter_name="other")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"doc_id": 1, "doc"', r"jsonl:2: broken JSON"),
+        ("[1]", r"jsonl:2: found list, expected an object"),
+        ({"doc_id": 1}, r"jsonl:2: found no object 'doc'"),
+        (logged(1) | {"doc_id": None}, r"jsonl:2: found no 'doc_id' in the line"),
+        (logged(0, acc=1.0), r"jsonl:2: found id '0' again, first at .*jsonl:1; give each example once"),
+        (logged(1, acc_norm=1.0), r"jsonl:2: found no metric 'acc'; known: acc_norm"),
+        (logged(1, acc=["2", "3"]), r"jsonl:2: acc: found list, expected one number an example"),
+        (logged(1, acc=None), r"jsonl:2: acc: found NoneType, expected one number"),
+    ],
+)
+def test_broken_lines_are_named(line: object, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, logged(0, acc=1.0), line)
+    with pytest.raises(DataError, match=message):
+        read_lm_eval([path], task="quiz", metric="acc", shots=0)
+
+
+def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="quiz: found no samples, expected at least one"):
+        read_lm_eval([write(tmp_path)], task="quiz", metric="acc", shots=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_proportion", "is_binary"), [([0, 1], True, True), ([0.5, 1], True, False), ([3.5, 1], False, False)]
+)
+def test_logged_values_say_how_they_are_aggregated(values: list[float], is_proportion: bool, is_binary: bool) -> None:
+    metric = logged_mean([sample(str(at), value, metric="m") for at, value in enumerate(values)], "m")
+    assert (metric.is_proportion, metric.is_binary) == (is_proportion, is_binary)
+    assert metric.aggregate([(value,) for value in values]).value == pytest.approx(sum(values) / 2)
