@@ -211,10 +211,13 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile; needs a C++ compiler.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights and of the order of documents.")] = 0,
     device: DeviceFlag = None,
+    write_corpus: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Train nothing; write the documents it would read, as jsonl.")
+    ] = None,
 ) -> None:
     """Train a decoder. A training that was stopped goes on with the same command, to the same weights."""
     from evalkit.report.progress import ProgressDisplay
-    from evalkit.training import NewDecoder, Request, train
+    from evalkit.training import NewDecoder, Request, corpus, train
 
     request = Request(
         recipe=recipe,
@@ -238,6 +241,9 @@ def train(
         device=device,
     )
     with ProgressDisplay(sys.stderr, unit="tokens") as display:
+        if write_corpus is not None:
+            typer.echo(f"documents: {corpus(request, write_corpus, on_progress=display):,} in {write_corpus}")
+            return
         outcome = train(request, on_progress=display)
     typer.echo(f"model: {outcome.folder}")
     typer.echo(f"loss curve: {outcome.curve}")
@@ -252,9 +258,7 @@ def scan(
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
     ] = None,
-    ngram: Annotated[
-        int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")
-    ] = None,
+    ngram: Annotated[int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")] = None,
     kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
     normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
     text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
@@ -291,6 +295,63 @@ def scan(
     if outcome is None:
         typer.echo(f"part {shard} is scanned; the same command without --shard writes the report")
         return
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    typer.echo(f"report: {outcome.directory / 'index.html'}")
+
+
+MeasureFlag = Annotated[
+    str, typer.Option(metavar="NAME", help="gpt3, ngram-ratio(n=8), token-coverage(n=8), longest-match(n=8), ...")
+]
+ThresholdFlag = Annotated[float | None, typer.Option(help="Dirty from this value on; without it, the measure's own.")]
+
+
+@app.command()
+def split(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
+    measure: MeasureFlag = "gpt3",
+    threshold: ThresholdFlag = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", parser=_directory, help="Without it, split/ in the scan's.")
+    ] = None,
+) -> None:
+    """Write the clean and the dirty examples of a scan as data files."""
+    from evalkit.contamination import split as splitting
+
+    stored = splitting.load(scan)
+    found = splitting.splits(stored, measure=measure, threshold=threshold)
+    folder = out or scan / "split"
+    splitting.write(stored, found, folder)
+    for each in found:
+        counts = f"{len(each.clean):,} clean, {len(each.dirty):,} dirty, {len(each.unscanned):,} unscanned"
+        typer.echo(f"{each.task}: {counts} ({each.measure}, threshold {each.threshold:g})")
+    typer.echo(f"files: {folder}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs, or lm_eval's samples.")],
+    scan: Annotated[Path, typer.Option(metavar="SCAN", help="The directory of a finished scan.")],
+    measure: MeasureFlag = "gpt3",
+    threshold: ThresholdFlag = None,
+    relative: Annotated[str, typer.Option(metavar="NAME", help="Relative difference: plain or gpt3_table.")] = "plain",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=_directory, help="Without it, compare/ in the scan's."),
+    ] = None,
+) -> None:
+    """Show the scores of runs on all, clean and dirty examples; no model runs again."""
+    from evalkit.contamination.rescore import rescore
+    from evalkit.report import terminal
+
+    outcome = rescore(
+        runs,
+        scan,
+        measure=measure,
+        threshold=threshold,
+        relative=relative,  # type: ignore[arg-type]  # rescore checks it
+        out=out,
+    )
     is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
     typer.echo(f"report: {outcome.directory / 'index.html'}")

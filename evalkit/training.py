@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import registry
+from evalkit import atomic, registry
 from evalkit.errors import UsageError
 from evalkit.interfaces import OnProgress, Progress
 
@@ -73,6 +74,35 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
     with reported_memory(advice="lower --rows, --length or the size of the decoder"):
         run(prepare(request), folder, on_step=report)
     return Outcome(folder, loss_curve(folder / CURVE))
+
+
+def corpus(request: Request, path: Path, *, on_progress: OnProgress) -> int:
+    """Write the documents that a training reads, each once for each reading, as JSON lines; gives their number.
+
+    The last document of a stage is written whole. Raises what `train` raises.
+    """
+    on_progress(Progress("preparing", 0, 1))
+
+    from evalkit.decoder.packing import reading
+
+    training = prepare(request)
+    written = 0
+    seen = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal written, seen
+        for stage in training.stages:
+            for document in reading(stage.documents, tokens=stage.tokens):
+                seen += len(document.ids) + 1
+                written += 1
+                if written % 4096 == 0:
+                    on_progress(Progress("writing", min(seen, training.tokens), training.tokens))
+                yield json.dumps({"text": training.tokenizer.decode(document.ids)}, ensure_ascii=False) + "\n"
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, lines())
+    on_progress(Progress("writing", training.tokens, training.tokens))
+    return written
 
 
 def prepare(request: Request) -> Training:

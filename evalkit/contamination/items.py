@@ -22,16 +22,21 @@ def gather(tasks: Sequence[str], *, data: str | None) -> tuple[Item, ...]:
         if data is None:
             raise UsageError("found nothing to scan for; give --task, or --data with lines of id and text")
         return tuple(_plain(Path(data)))
-    found = {each.name: each for name in tasks for each in task.load(name)}
-    if data is not None:
-        if len(found) > 1:
-            raise UsageError(f"--data holds the examples of one task, found {len(found)} tasks; name one")
-        found = {name: dataset.with_data(each, data) for name, each in found.items()}
     return tuple(
-        Item(name, example.id, parts(each, example))
-        for name, each in found.items()
-        for example in dataset.load(each.source, task=each)
+        Item(each.name, example.id, parts(each, example))
+        for each, examples in load(tasks, data=data)
+        for example in examples
     )
+
+
+def load(tasks: Sequence[str], *, data: str | None) -> Iterator[tuple[Task, tuple[Example, ...]]]:
+    """Yield tasks with all their examples, or those of `data`. Raises TaskError, DataError or UsageError."""
+    found = {each.name: each for name in tasks for each in task.load(name)}
+    if data is not None and len(found) > 1:
+        raise UsageError(f"--data holds the examples of one task, found {len(found)} tasks; name one")
+    for each in found.values():
+        chosen = each if data is None else dataset.with_data(each, data)
+        yield chosen, dataset.load(chosen.source, task=chosen)
 
 
 def parts(each: Task, example: Example) -> tuple[Part, ...]:

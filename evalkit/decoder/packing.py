@@ -5,7 +5,7 @@ As in GPT-3 (Brown 2020, Appendix B) several documents share a sequence and no m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,3 +68,13 @@ def pack(
         flat_weights.unfold(0, length + 1, length),
         PackingState(number, tuple(ids[taken:]), tuple(weights[taken:])),
     )
+
+
+def reading(documents: Documents, *, tokens: int) -> Iterator[Document]:
+    """Yield the documents that the first `tokens` tokens are packed from, the last one whole."""
+    packed, number = 0, 0
+    while packed < tokens + 1:  # `pack` looks one token ahead, for the last target
+        document = documents.document(number)
+        yield document
+        packed += 1 + len(document.ids)
+        number += 1
