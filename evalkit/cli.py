@@ -11,11 +11,31 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from evalkit import cli_contamination
+from evalkit.cli_flags import (
+    ByFlag,
+    DataFlag,
+    DemosFlag,
+    DeviceFlag,
+    DtypeFlag,
+    LimitFlag,
+    ModelFlag,
+    OutFlag,
+    SeedFlag,
+    ShotsFlag,
+    TaskFlag,
+    TokenBudgetFlag,
+    WindowFlag,
+    directory,
+    read_names,
+    read_paths,
+    read_shots,
+)
 from evalkit.errors import EvalkitError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.interfaces import LanguageModel
-    from evalkit.settings import Settings, Shots
+    from evalkit.settings import Settings
 
 app = typer.Typer(
     help="Few-shot evaluation of decoder language models.",
@@ -29,37 +49,6 @@ Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 CLOSED = 141  # and for a pipe that nobody reads any more
-
-TaskFlag = Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")]
-DataFlag = Annotated[
-    str | None,
-    typer.Option(metavar="PATH", help="Other examples: jsonl, csv, parquet, a folder of these, or a hub id."),
-]
-ModelFlag = Annotated[str, typer.Option(metavar="NAME", help="nano, a checkpoint's folder, or a hub id.")]
-ShotsFlag = Annotated[str, typer.Option("--shots", metavar="N[,N]", help="Demonstrations, such as 0,1,10; or paper.")]
-DemosFlag = Annotated[str, typer.Option(metavar="MODE", help="per-example, fixed, grouped, first or balanced.")]
-SeedFlag = Annotated[int, typer.Option(help="Of demonstrations, of --limit and of decoding.")]
-LimitFlag = Annotated[int | None, typer.Option(help="Examples a task, a seeded sample.")]
-WindowFlag = Annotated[int | None, typer.Option(help="Tokens that prompt and answer share.")]
-DeviceFlag = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-DtypeFlag = Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")]
-ByFlag = Annotated[
-    str | None,
-    typer.Option(metavar="FIELD", help="Also score the examples of each value of this field."),
-]
-
-
-def _directory(text: str) -> Path:
-    if not text.strip():
-        raise UsageError("--out: found an empty text, expected a directory; leave the flag out for the usual one")
-    return Path(text)
-
-
-OutFlag = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", parser=_directory, help="The run's directory; without it, one under reports/."),
-]
-TokenBudgetFlag = Annotated[int, typer.Option(help="Tokens of prompts and answers in a batch.")]
 
 
 @app.callback()
@@ -93,10 +82,10 @@ def run(
     from evalkit.settings import Settings
 
     settings = Settings(
-        tasks=_names(task),
+        tasks=read_names(task),
         data=data,
         model=model,
-        shots=_shots(shots),
+        shots=read_shots(shots),
         demos=demos,  # type: ignore[arg-type]  # Settings checks it
         seed=seed,
         limit=limit,
@@ -137,11 +126,11 @@ def prompt(
     from evalkit import preview
     from evalkit.settings import Settings
 
-    numbers = _shots(shots)
+    numbers = read_shots(shots)
     if len(numbers) != 1:
         raise UsageError(f"--shots: found {shots!r}, expected one number, as one prompt is shown")
     settings = Settings(
-        tasks=_names(task),
+        tasks=read_names(task),
         data=data,
         model=model,
         shots=numbers,
@@ -192,7 +181,7 @@ def train(
     data: Annotated[str | None, typer.Option(metavar="PATH[,PATH]", help="Text: txt, jsonl, parquet, folders.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", parser=_directory, help="Where checkpoints go; begun there, it goes on."),
+        typer.Option(metavar="DIR", parser=directory, help="Where checkpoints go; begun there, it goes on."),
     ] = None,
     init_from: Annotated[str | None, typer.Option(metavar="MODEL", help="Let this checkpoint learn on.")] = None,
     size: Annotated[str, typer.Option(help="GPT-3's size of a new decoder, 125M to 175B.")] = "125M",
@@ -221,7 +210,7 @@ def train(
 
     request = Request(
         recipe=recipe,
-        data=_paths(data),
+        data=read_paths(data),
         out=out,
         init_from=init_from,
         new=NewDecoder(size=size, shape=shape, vocab_size=vocab_size, tokenizer=tokenizer),
@@ -249,112 +238,8 @@ def train(
     typer.echo(f"loss curve: {outcome.curve}")
 
 
-@app.command()
-def scan(
-    corpus: Annotated[
-        list[str], typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
-    ],
-    task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
-    data: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
-    ] = None,
-    ngram: Annotated[int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")] = None,
-    kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
-    normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
-    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; without it, one a core.")] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Scan a part of N, from 0; without it, the rest, and the report.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read; else it is counted.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", parser=_directory, help="The scan's directory; without it, one under reports/."),
-    ] = None,
-) -> None:
-    """Find the test examples that a corpus contains. A scan that was stopped goes on with the same command."""
-    from evalkit.contamination import scan as scanning
-    from evalkit.report import terminal
-    from evalkit.report.progress import ProgressDisplay
-
-    settings = scanning.Settings(
-        tasks=_names(task),
-        corpus=tuple(corpus),
-        data=data,
-        ngram=ngram,
-        kept=kept,
-        normaliser=normaliser,
-        text_field=text_field,
-        workers=workers,
-        shard=None if shard is None else _part(shard),
-        strict=strict,
-        out=out,
-    )
-    with ProgressDisplay(sys.stderr, unit="MB") as display:
-        outcome = scanning.scan(settings, on_progress=display)
-    if outcome is None:
-        typer.echo(f"part {shard} is scanned; the same command without --shard writes the report")
-        return
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
-    typer.echo(f"report: {outcome.directory / 'index.html'}")
-
-
-MeasureFlag = Annotated[
-    str, typer.Option(metavar="NAME", help="gpt3, ngram-ratio(n=8), token-coverage(n=8), longest-match(n=8), ...")
-]
-ThresholdFlag = Annotated[float | None, typer.Option(help="Dirty from this value on; without it, the measure's own.")]
-
-
-@app.command()
-def split(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
-    measure: MeasureFlag = "gpt3",
-    threshold: ThresholdFlag = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=_directory, help="Without it, split/ in the scan's.")
-    ] = None,
-) -> None:
-    """Write the clean and the dirty examples of a scan as data files."""
-    from evalkit.contamination import split as splitting
-
-    stored = splitting.load(scan)
-    found = splitting.splits(stored, measure=measure, threshold=threshold)
-    folder = out or scan / "split"
-    splitting.write(stored, found, folder)
-    for each in found:
-        counts = f"{len(each.clean):,} clean, {len(each.dirty):,} dirty, {len(each.unscanned):,} unscanned"
-        typer.echo(f"{each.task}: {counts} ({each.measure}, threshold {each.threshold:g})")
-    typer.echo(f"files: {folder}")
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs, or lm_eval's samples.")],
-    scan: Annotated[Path, typer.Option(metavar="SCAN", help="The directory of a finished scan.")],
-    measure: MeasureFlag = "gpt3",
-    threshold: ThresholdFlag = None,
-    relative: Annotated[str, typer.Option(metavar="NAME", help="Relative difference: plain or gpt3_table.")] = "plain",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", parser=_directory, help="Without it, compare/ in the scan's."),
-    ] = None,
-) -> None:
-    """Show the scores of runs on all, clean and dirty examples; no model runs again."""
-    from evalkit.contamination.rescore import rescore
-    from evalkit.report import terminal
-
-    outcome = rescore(
-        runs,
-        scan,
-        measure=measure,
-        threshold=threshold,
-        relative=relative,  # type: ignore[arg-type]  # rescore checks it
-        out=out,
-    )
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
-    typer.echo(f"report: {outcome.directory / 'index.html'}")
+for command in (cli_contamination.scan, cli_contamination.split, cli_contamination.compare):
+    app.command()(command)
 
 
 @app.command()
@@ -437,32 +322,3 @@ def _loader(context: typer.Context, settings: Settings) -> Callable[[], Language
 def _say(message: str, code: int) -> int:
     typer.echo(" ".join(message.split()), err=True)
     return code
-
-
-def _names(task: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in task.split(",") if name.strip())
-
-
-def _paths(text: str | None) -> tuple[Path, ...]:
-    return tuple(Path(part.strip()) for part in (text or "").split(",") if part.strip())
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal()):
-        raise UsageError(f"--shard: found {text!r}, expected a part such as 0/8")
-    return int(number), int(of)
-
-
-def _shots(text: str) -> tuple[Shots, ...]:
-    numbers: list[Shots] = []
-    for part in text.split(","):
-        name = part.strip()
-        if name == "paper":
-            numbers.append("paper")
-            continue
-        try:
-            numbers.append(int(name))
-        except ValueError:
-            raise UsageError(f"--shots: found {name!r}, expected numbers such as 0,1,10, or paper") from None
-    return tuple(numbers)

@@ -7,7 +7,7 @@ import pytest
 
 from evalkit import dataset
 from evalkit.contamination import items, split
-from evalkit.contamination.rescore import rescore
+from evalkit.contamination.compare import compare
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
 from evalkit.errors import DataError, StorageError, UsageError
@@ -71,7 +71,7 @@ def test_files_of_a_split_are_run_again(scanned: Path, tmp_path: Path) -> None:
 
 
 def test_scores_of_a_stored_run_are_compared(scanned: Path, evaluated: Path, tmp_path: Path) -> None:
-    outcome = rescore([evaluated], scanned, out=tmp_path / "compare")
+    outcome = compare([evaluated], scanned, out=tmp_path / "compare")
     assert [(each.task, each.shots) for each in outcome.comparisons] == [(NAME, 0), (NAME, 2)]
     results = json.loads((evaluated / "run.json").read_text())["results"]
     for comparison, result in zip(outcome.comparisons, results, strict=True):
@@ -107,7 +107,7 @@ def test_logged_samples_of_lm_eval_are_compared(scanned: Path, tmp_path: Path) -
     ]
     path = tmp_path / "logged" / "samples_small_2026-11-21.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    [comparison] = rescore([tmp_path / "logged"], scanned, out=tmp_path / "compare").comparisons
+    [comparison] = compare([tmp_path / "logged"], scanned, out=tmp_path / "compare").comparisons
     assert comparison.clean is not None
     assert comparison.dirty is not None
     assert (comparison.clean.value, comparison.dirty.value) == (0, 1)
@@ -131,16 +131,16 @@ def test_other_measures_and_thresholds(scanned: Path) -> None:
 
 
 def test_what_does_not_belong_together_is_refused(scanned: Path, evaluated: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="not a scan|no finished scan|no scan"):
+    with pytest.raises(StorageError, match=r"not a scan|no finished scan|no scan"):
         split.load(evaluated)
     with pytest.raises(StorageError, match="no scan"):
         split.load(tmp_path)
     other = tmp_path / "other"
     run(Settings(tasks=(f"{SMALL}/subtraction",), limit=5, out=other), lambda: ScriptedModel(calculate))
     with pytest.raises(DataError, match="run and scan the same task"):
-        rescore([other], scanned, out=tmp_path / "compare")
+        compare([other], scanned, out=tmp_path / "compare")
     with pytest.raises(DataError, match=r"neither run\.json nor"):
-        rescore([tmp_path], scanned, out=tmp_path / "compare")
+        compare([tmp_path], scanned, out=tmp_path / "compare")
 
 
 def test_the_commands_say_what_they_wrote(scanned: Path, evaluated: Path, tmp_path: Path) -> None:
@@ -161,7 +161,8 @@ def test_the_commands_say_what_they_wrote(scanned: Path, evaluated: Path, tmp_pa
 def test_a_passage_is_the_context(tmp_path: Path) -> None:
     (tmp_path / "q.jinja").write_text("{{ passage }}\nquestion: {{ question }}\nanswer:\n")
     (tmp_path / "q.yaml").write_text(
-        "version: 1\ntitle: Q\nsource: {file: q.jsonl}\ncolumns: {passage: passage, question: question, target: answer}\n"
+        "version: 1\ntitle: Q\nsource: {file: q.jsonl}\n"
+        "columns: {passage: passage, question: question, target: answer}\n"
         "template: q.jinja\nkind: generate\nmetrics: [exact_match]\n"
     )
     (tmp_path / "q.jsonl").write_text(json.dumps({"passage": "A cat.", "question": "is it?", "answer": "yes"}))

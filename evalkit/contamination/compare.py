@@ -1,385 +1,146 @@
-"""Compare original with clean scores by scoring the stored samples of a run again: no model runs twice (main path 3).
-
-Sample* + Split ─ the same aggregation on all, clean, dirty, unscanned ─> Comparison* ─> Table (as Table C.1)
-"""
+"""Main path 3: runs and a scan into a table of scores on all, clean and dirty examples; no model runs again."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from evalkit import score, stats
-from evalkit.contamination.published import PublishedRow
-from evalkit.errors import DataError
-from evalkit.records import Cell, Comparison, Estimate, Example, Sample, Split, Table
-from evalkit.report import table as tables
+from evalkit import atomic, encoding
+from evalkit.contamination import comparison, split
+from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
+from evalkit.errors import DataError, StorageError, UsageError
+from evalkit.records import Comparison, Sample, Split, Table
+from evalkit.report import csv, html, latex, markdown
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-ENOUGH_CLEAN = 200  # examples
-WIDEST = 0.05  # half of the clean score's interval, for proportions
-ENOUGH_TO_TEST = 10  # examples on either side, below which no difference is called significant
-CONTEXT_SHARE = 0.95  # of the dirty examples
-
-TOO_SMALL = "clean subset too small"
-WORSE = "significantly worse on clean"
-BETTER = "significantly better on clean"
-ONLY_CONTEXTS = "only contexts match"
-
-Relative: TypeAlias = Literal["plain", "gpt3_table"]
+LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
 
 
-class Aggregation(Protocol):
-    """What a comparison asks of a metric."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a comparison leaves."""
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-
-    @property
-    def is_proportion(self) -> bool:
-        """Whether its values lie in 0..1."""
-
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
-        """Score a set of examples from their statistics, shape (E, S), E at least 1."""
-
-
-@runtime_checkable
-class ScoresTotals(Protocol):
-    """A metric whose score follows from summed statistics, such as corpus BLEU: this makes resampling fast."""
-
-    def score_totals(self, totals: tuple[float, ...], n: int) -> float:
-        """Score a set of n examples from the sums of their statistics, shape (S,)."""
+    directory: Path
+    comparisons: tuple[Comparison, ...]
+    table: Table
 
 
 def compare(
-    samples: Sequence[Sample],
-    split: Split,
+    runs: Sequence[Path],
+    scan: Path,
     *,
-    title: str,
-    n: int,
-    metric_name: str,
-    metric: Aggregation | None = None,
-    parts: Mapping[str, Sequence[str]] | None = None,
-) -> Comparison:
-    """Score one task at one number of shots under one metric on all, clean, dirty and unscanned examples.
+    measure: str = split.DEFAULT,
+    threshold: float | None = None,
+    relative: comparison.Relative = "plain",
+    out: Path | None = None,
+) -> Outcome:
+    """Compare the scores of runs on all, clean and dirty examples of a scan, and write the table in every form.
 
-    `n` is the length of the n-grams that made examples dirty, in words; `metric` is the one called `metric_name` where
-    it is not given; `parts` are the parts of each dirty example (by id) that matches touch. Samples without a prompt
-    are not scored. The order of the samples has no influence on the difference and its interval.
-    Raises DataError where samples and split do not belong together.
+    A run is a directory of `evalkit run`, or files that lm_eval logged of one task, which the scan then has alone.
+    Raises EvalkitError where runs and scan do not belong together.
     """
-    check(samples, split, metric_name=metric_name)
-    aggregation = metric or score.load_metric(metric_name)
-    scored = [sample for sample in samples if sample.prompt is not None]
+    if relative not in comparison.RELATIVE:
+        raise UsageError(f"--relative: found {relative!r}, expected {' or '.join(comparison.RELATIVE)}")
+    stored = split.load(scan)
+    sorted_examples = {each.task: each for each in split.splits(stored, measure=measure, threshold=threshold)}
+    parts = {(overlap.task, overlap.example): overlap.parts for overlap in stored.overlaps}
+    comparisons: list[Comparison] = []
+    signatures: list[str] = []
+    for path in runs:
+        logged = sorted(path.glob(LM_EVAL)) if path.is_dir() else [path]
+        if path.is_dir() and (path / "run.json").exists():
+            found = _of_run(path, sorted_examples, stored, parts)
+            signatures += _described(path)["signatures"]
+        else:
+            found = _of_logged(logged, path, sorted_examples, stored, parts)
+        comparisons += found
+    signatures += dict.fromkeys(each.signature for each in sorted_examples.values())
+    shown = comparison.table(comparisons, relative=relative, signatures=signatures)
+    directory = out or scan / "compare"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(atomic.explain(directory, error)) from error
+    atomic.write(directory / "table.md", [markdown.render(shown)])
+    atomic.write(directory / "table.csv", [csv.render(shown)])
+    atomic.write(directory / "table.tex", [latex.render(shown)])
+    atomic.write(directory / "index.html", [html.render(shown, title="Scores with and without contaminated examples")])
+    return Outcome(directory, tuple(comparisons), shown)
 
-    def subset(ids: Iterable[str]) -> Subset:
-        chosen = frozenset(ids)
-        return Subset.of([each for each in scored if each.example.id in chosen], metric_name, aggregation)
 
-    whole, clean, dirty = Subset.of(scored, metric_name, aggregation), subset(split.clean), subset(split.dirty)
-    comparison = Comparison(
-        task=split.task,
-        title=title,
-        shots=samples[0].shots,
-        metric=aggregation.name,
-        is_proportion=aggregation.is_proportion,
-        n=n,
-        all=whole.estimate,
-        clean=clean.estimate,
-        dirty=dirty.estimate,
-        unscanned=subset(split.unscanned).estimate,
-        difference=difference(clean, whole),
-        detectable=detectable(clean, dirty),
-        flags=(),
-    )
-    touched = () if parts is None else tuple(parts.get(name, ()) for name in dirty.ids)
-    return replace(comparison, flags=tuple(flags(comparison, touched)))
-
-
-def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:
-    """Raise DataError where samples and split are not of the same task and data."""
-    if not samples:
-        raise DataError(f"{split.task}: found no samples, expected at least one; run the task first")
-    settings = sorted({(sample.task, sample.shots) for sample in samples})
-    if len(settings) > 1 or settings[0][0] != split.task:
-        found = ", ".join(f"{task} at {tables.count(shots, 'shot')}" for task, shots in settings)
-        raise DataError(f"found samples of {found}, expected {split.task} at one number of shots; compare them singly")
-    known = {*split.clean, *split.dirty, *split.unscanned}
-    seen: set[str] = set()
-    for sample in samples:
-        name = sample.example.id
-        if name not in known:
-            raise DataError(
-                f"{split.task}: found sample {name!r}, which the scan does not have, expected one of its "
-                f"{len(known):,} examples; run and scan the same data"
+def _of_run(
+    path: Path, splits: dict[str, Split], stored: split.Stored, parts: dict[tuple[str, str], tuple[str, ...]]
+) -> Iterator[Comparison]:
+    titles = {result["task"]: result["title"] for result in _described(path)["results"]}
+    groups: dict[tuple[str, int], list[Sample]] = {}
+    for sample in _samples(path / "samples.jsonl"):
+        groups.setdefault((sample.task, sample.shots), []).append(sample)
+    shared = [task for task in dict.fromkeys(task for task, _ in groups) if task in splits]
+    if not shared:
+        raise DataError(
+            f"{path}: has the tasks {', '.join(dict.fromkeys(task for task, _ in groups))}, and the scan "
+            f"{', '.join(splits)}; run and scan the same task"
+        )
+    for (task, _), samples in groups.items():
+        if task not in splits:
+            continue
+        for name in samples[0].statistics or next(s.statistics for s in samples if s.statistics):
+            yield comparison.compare(
+                samples,
+                splits[task],
+                title=titles.get(task, task),
+                n=stored.ngram[task],
+                metric_name=name,
+                parts={example: touched for (owner, example), touched in parts.items() if owner == task},
             )
-        if name in seen:
-            raise DataError(f"{split.task}: found two samples of example {name!r}, expected one; compare one run")
-        seen.add(name)
-        if sample.prompt is not None and metric_name not in sample.statistics:
-            raise DataError(
-                f"{split.task}: found no metric {metric_name!r} in sample {name!r}, expected one of "
-                f"{', '.join(sample.statistics) or 'none'}"
-            )
 
 
-@dataclass(frozen=True, slots=True)
-class Subset:
-    """Scored samples and their score."""
-
-    ids: tuple[str, ...]
-    clusters: tuple[str, ...] | None  # an example without one is its own; None where none has one
-    statistics: tuple[tuple[float, ...], ...]  # what the metric aggregates, (E, S)
-    metric: Aggregation
-    estimate: Estimate | None  # None where there are no samples
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample], metric_name: str, metric: Aggregation) -> Subset:
-        """Score samples."""
-        statistics = tuple(sample.statistics[metric_name] for sample in samples)
-        return cls(
-            ids=tuple(sample.example.id for sample in samples),
-            clusters=clusters_of([sample.example for sample in samples]),
-            statistics=statistics,
-            metric=metric,
-            estimate=metric.aggregate(statistics) if statistics else None,
+def _of_logged(
+    files: Sequence[Path],
+    path: Path,
+    splits: dict[str, Split],
+    stored: split.Stored,
+    parts: dict[tuple[str, str], tuple[str, ...]],
+) -> Iterator[Comparison]:
+    if not files:
+        raise DataError(f"{path}: found neither run.json nor {LM_EVAL}; give a run's directory or logged samples")
+    if len(splits) > 1:
+        raise DataError(f"{path}: logged samples are of one task, and the scan has {len(splits)}; scan for one task")
+    [(task, chosen)] = splits.items()
+    for metric in ("acc", "acc_norm", "exact_match", "em", "f1"):
+        try:
+            samples = read_lm_eval(files, task=task, metric=metric, shots=0)
+        except DataError:
+            continue
+        yield comparison.compare(
+            samples,
+            chosen,
+            title=task,
+            n=stored.ngram[task],
+            metric_name=metric,
+            metric=logged_mean(samples, metric),
+            parts={example: touched for (_, example), touched in parts.items()},
         )
 
-    def values(self) -> list[float] | None:
-        """List the numbers whose mean is the score; None where it is no mean of one number an example."""
-        if self.estimate is None or any(len(numbers) != 1 for numbers in self.statistics):
-            return None
-        values = [value for (value,) in self.statistics]
-        is_mean = math.isclose(self.estimate.value, math.fsum(values) / len(values), rel_tol=1e-9, abs_tol=1e-12)
-        return values if is_mean else None
+
+def _described(path: Path) -> dict[str, list]:  # type: ignore[type-arg]  # JSON
+    try:
+        described = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if described.get("results") and "signatures" in described:
+            return dict(described)
+    except (OSError, ValueError, AttributeError) as error:
+        raise StorageError(f"{path / 'run.json'}: cannot be read, or damaged; run its command again") from error
+    raise StorageError(f"{path}: found no finished run; run its command again, to the end")
 
 
-def clusters_of(examples: Sequence[Example]) -> tuple[str, ...] | None:
-    """Name what each example is resampled with."""
-    if all(example.cluster is None for example in examples):
-        return None
-    return tuple(f"example {each.id}" if each.cluster is None else f"cluster {each.cluster}" for each in examples)
-
-
-def difference(clean: Subset, whole: Subset) -> Estimate | None:
-    """Estimate clean minus all on examples resampled jointly; None where no clean example was scored."""
-    if clean.estimate is None:
-        return None
-    # Resampling goes through the examples in the order of their ids, so that the samples' own has no influence.
-    order = sorted(range(len(whole.ids)), key=whole.ids.__getitem__)
-    clean_ids = frozenset(clean.ids)
-    is_clean = [whole.ids[at] in clean_ids for at in order]
-    clusters = None if whole.clusters is None else [whole.clusters[at] for at in order]
-    values = whole.values()
-    if values is None or clean.values() is None:
-        rescore = rescorer([whole.statistics[at] for at in order], whole.metric)
-        return stats.part_minus_whole_of(rescore, is_clean, clusters=clusters)
-    ordered, is_proportion = [values[at] for at in order], whole.metric.is_proportion
-    return stats.part_minus_whole(ordered, is_clean, is_proportion=is_proportion, clusters=clusters)
-
-
-def rescorer(statistics: Sequence[tuple[float, ...]], metric: Aggregation) -> Callable[[NDArray[np.int64]], float]:
-    """Make the function that scores a resample, given how often each example was drawn."""
-    import numpy as np
-
-    if isinstance(metric, ScoresTotals):
-        numbers, score_totals = np.asarray(statistics, dtype=float), metric.score_totals  # (E, S)
-        return lambda drawn: score_totals(tuple((drawn @ numbers).tolist()), int(drawn.sum()))
-
-    def rescore(drawn: NDArray[np.int64]) -> float:
-        repeated = [numbers for numbers, times in zip(statistics, drawn, strict=True) for _ in range(times)]
-        return metric.aggregate(repeated).value
-
-    return rescore
-
-
-def detectable(clean: Subset, dirty: Subset) -> float | None:
-    """Give the smallest difference of clean and dirty found with 80 % power; None where the examples show no spread."""
-    if clean.estimate is None or dirty.estimate is None:
-        return None
-    one, other = clean.values(), dirty.values()
-    if one is None or other is None:
-        variances = [((each.high - each.low) / (2 * stats.Z)) ** 2 for each in (clean.estimate, dirty.estimate)]
-    elif clean.clusters is dirty.clusters is None and {*one, *other} <= {0.0, 1.0}:
-        pooled = math.fsum([*one, *other]) / (len(one) + len(other))
-        variances = [pooled * (1 - pooled) / len(values) for values in (one, other)]
-    else:
-        pairs = ((one, clean.clusters), (other, dirty.clusters))
-        found = [stats.variance_of_mean(values, clusters=clusters) for values, clusters in pairs]
-        variances = [variance for variance in found if variance is not None]
-    variance = math.fsum(variances)
-    return stats.detectable_difference(variance) if len(variances) == 2 and variance > 0 else None
-
-
-def flags(comparison: Comparison, touched: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Say what a reader has to know; `touched` are the parts that the matches of each dirty example touch, if known."""
-    whole, clean = comparison.all, comparison.clean
-    if clean is None or clean.n < ENOUGH_CLEAN or (comparison.is_proportion and clean.high - clean.low > 2 * WIDEST):
-        yield TOO_SMALL
-    if whole and clean and comparison.difference and min(clean.n, whole.n - clean.n) >= ENOUGH_TO_TEST:
-        if comparison.difference.high < 0:
-            yield WORSE
-        if comparison.difference.low > 0:
-            yield BETTER
-    in_context = sum(set(parts) == {"context"} for parts in touched)
-    if touched and in_context >= CONTEXT_SHARE * len(touched):
-        yield ONLY_CONTEXTS
-
-
-def relative_difference(clean: float, original: float) -> float | None:
-    """Divide clean minus original by the original score, the definition of the text (Brown 2020, Appendix C)."""
-    return None if original == 0 else (clean - original) / original
-
-
-def gpt3_table(clean: float, original: float) -> float | None:
-    """Divide clean minus original by the mean of the two, the formula that reproduces Table C.1 (Brown 2020).
-
-    It fits all 42 rows within the rounding of the printed scores; `relative_difference` gives QuAC 22 (printed: 20) and
-    DROP -19 (printed: -21), which no rounding explains. The paper does not state the formula.
-    """
-    return None if clean + original == 0 else 2 * (clean - original) / (clean + original)
-
-
-RELATIVE: Mapping[Relative, Callable[[float, float], float | None]] = {
-    "plain": relative_difference,
-    "gpt3_table": gpt3_table,
-}
-FORMULAS: Mapping[Relative, str] = {
-    "plain": "Relative difference: 100 (clean - all) / all.",
-    "gpt3_table": "Relative difference: 200 (clean - all) / (clean + all), as in Table C.1 of Brown et al. 2020.",
-}
-MEANINGS = {
-    TOO_SMALL: f"fewer than {ENOUGH_CLEAN} clean examples, or a proportion's interval wider than "
-    f"± {100 * WIDEST:.0f} points",
-    WORSE: f"the interval of clean - all lies below 0, with at least {ENOUGH_TO_TEST} examples clean and as many not; "
-    "dirty examples may have been memorised, or clean ones may be harder",
-    BETTER: f"the interval of clean - all lies above 0, with at least {ENOUGH_TO_TEST} examples clean and as many not; "
-    "dirty examples may be harder",
-    ONLY_CONTEXTS: f"in at least {100 * CONTEXT_SHARE:.0f} % of the dirty examples, matches touch the context alone, "
-    "not question or answer",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What our comparisons and published rows have in common: a row in the layout of Table C.1."""
-
-    name: str
-    partition: str | None  # of the dataset: dev or test; None where it is not known
-    metric: str
-    n: int
-    scores: tuple[Cell, Cell, Cell]  # all, dirty, clean, as they print
-    counts: tuple[int, int, int]
-    relative: float | None  # percent
-    further: tuple[Cell, ...] = ()
-
-
-FURTHER = ("shots", "n, unscanned", "clean - all", "detectable", "flags")
-
-
-def table(
-    comparisons: Sequence[Comparison],
-    *,
-    relative: Relative = "plain",
-    partitions: Mapping[str, str] | None = None,  # task -> dev or test
-    signatures: Sequence[str] = (),
-) -> Table:
-    """Arrange comparisons as Table C.1 does, the dirtiest first, with paired differences and flags beside."""
-    lines = [_line(each, relative=relative, partition=(partitions or {}).get(each.task)) for each in comparisons]
-    notes = (*_notes(comparisons, relative), *signatures)
-    return _arrange(lines, FURTHER, caption="Scores on all, dirty and clean examples, with 95 % intervals", notes=notes)
-
-
-def published_table(rows: Sequence[PublishedRow], *, relative: Relative = "gpt3_table") -> Table:
-    """Arrange rows of the published table the same way; relative differences are computed from the printed scores."""
-    lines = [
-        Line(
-            name=row.name,
-            partition=row.partition,
-            metric=row.metric,
-            n=row.n,
-            scores=(row.all, row.dirty, row.clean),
-            counts=(row.total, row.dirty_count, row.clean_count),
-            relative=_percent(RELATIVE[relative](row.clean, row.all)),
-        )
-        for row in rows
-    ]
-    caption = "GPT-3 175B on all, dirty and clean examples (Brown et al. 2020, Table C.1)"
-    return _arrange(lines, (), caption=caption, notes=(FORMULAS[relative],))
-
-
-def _arrange(lines: Sequence[Line], further: tuple[str, ...], *, caption: str, notes: Sequence[str]) -> Table:
-    has_partitions = any(line.partition is not None for line in lines)
-    shown = sorted(lines, key=lambda line: line.counts[2] / max(1, line.counts[0]))
-    body: list[tuple[Cell, ...]] = []
-    for line in shown:
-        total, _, clean = line.counts
-        body.append(
-            (
-                tables.clean(line.name),
-                *[line.partition] * has_partitions,
-                line.metric,
-                line.n,
-                *(cell for pair in zip(line.scores, line.counts, strict=True) for cell in pair),
-                100 * clean / total if total else None,
-                line.relative,
-                *line.further,
-            )
-        )
-    scores = ("all", "n, all", "dirty", "n, dirty", "clean", "n, clean")
-    columns = ("task", *["split"] * has_partitions, "metric", "N", *scores, "clean, %", "relative difference, %")
-    return Table((*columns, *further), tuple(body), caption, notes=tuple(tables.clean(note) for note in notes))
-
-
-def _line(comparison: Comparison, *, relative: Relative, partition: str | None) -> Line:
-    scores = (comparison.all, comparison.dirty, comparison.clean)
-    scale = 100 if comparison.is_proportion else 1
-    relate, whole, clean = RELATIVE[relative], comparison.all, comparison.clean
-    return Line(
-        name=comparison.title,
-        partition=partition,
-        metric=f"{comparison.metric}, %" if comparison.is_proportion else comparison.metric,
-        n=comparison.n,
-        scores=(_shown(scores[0], scale), _shown(scores[1], scale), _shown(scores[2], scale)),
-        counts=(_count(scores[0]), _count(scores[1]), _count(scores[2])),
-        relative=_percent(relate(clean.value, whole.value)) if clean and whole else None,
-        further=(
-            comparison.shots,
-            _count(comparison.unscanned),
-            _shown(comparison.difference, scale),
-            None if comparison.detectable is None else scale * comparison.detectable,
-            "; ".join(comparison.flags) or None,
-        ),
-    )
-
-
-def _notes(comparisons: Sequence[Comparison], relative: Relative) -> Iterator[str]:
-    yield FORMULAS[relative]
-    yield "N: words of the n-grams. All scored examples count in all, those that could not be scanned too."
-    yield (
-        "clean - all: interval from examples, or whole clusters, resampled jointly: the Bayesian bootstrap (Rubin "
-        f"1981), {stats.RESAMPLES:,} resamples, with Jeffreys' prior for proportions; for scores that are no means the "
-        f"percentile bootstrap, {stats.RESAMPLES_OF_A_CALL:,} resamples."
-    )
-    yield "detectable: the smallest difference of clean and dirty that a two-sided test at 5 % finds with 80 % power."
-    used = dict.fromkeys(flag for comparison in comparisons for flag in comparison.flags)
-    yield from (f"{flag}: {MEANINGS[flag]}." for flag in MEANINGS if flag in used)
-    if len(comparisons) > 1 and {WORSE, BETTER} & used.keys():
-        yield "Each row is tested by itself: of 20 rows without any difference, one on average is called significant."
-
-
-def _shown(estimate: Estimate | None, scale: int) -> Estimate | None:
-    return tables.percent(estimate) if estimate is not None and scale == 100 else estimate
-
-
-def _count(estimate: Estimate | None) -> int:
-    return 0 if estimate is None else estimate.n
-
-
-def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
+def _samples(path: Path) -> Iterator[Sample]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield encoding.decode_sample(line)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(f"{path}:{number}: not a sample; run the run's command again") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); run the run's command again") from error

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from evalkit import stats
-from evalkit.contamination import compare as comparing
+from evalkit.contamination import comparison as comparing
 from evalkit.contamination import published
-from evalkit.contamination.compare import compare, gpt3_table, relative_difference
+from evalkit.contamination.comparison import compare, gpt3_table, relative_difference
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError
 from evalkit.records import Comparison, Estimate, Example, Prompt, Sample, Split, Table

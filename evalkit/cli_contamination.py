@@ -1,0 +1,117 @@
+"""The commands on contamination: scan, split and compare."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalkit.cli_flags import directory, read_names, read_part
+
+
+def scan(
+    corpus: Annotated[
+        list[str], typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
+    ],
+    task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
+    ] = None,
+    ngram: Annotated[int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")] = None,
+    kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
+    normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
+    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; without it, one a core.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Scan a part of N, from 0; without it, the rest, and the report.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read; else it is counted.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=directory, help="The scan's directory; without it, one under reports/."),
+    ] = None,
+) -> None:
+    """Find the test examples that a corpus contains. A scan that was stopped goes on with the same command."""
+    from evalkit.contamination import scan as scanning
+    from evalkit.report import terminal
+    from evalkit.report.progress import ProgressDisplay
+
+    settings = scanning.Settings(
+        tasks=read_names(task),
+        corpus=tuple(corpus),
+        data=data,
+        ngram=ngram,
+        kept=kept,
+        normaliser=normaliser,
+        text_field=text_field,
+        workers=workers,
+        shard=None if shard is None else read_part(shard),
+        strict=strict,
+        out=out,
+    )
+    with ProgressDisplay(sys.stderr, unit="MB") as display:
+        outcome = scanning.scan(settings, on_progress=display)
+    if outcome is None:
+        typer.echo(f"part {shard} is scanned; the same command without --shard writes the report")
+        return
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    typer.echo(f"report: {outcome.directory / 'index.html'}")
+
+
+MeasureFlag = Annotated[
+    str, typer.Option(metavar="NAME", help="gpt3, ngram-ratio(n=8), token-coverage(n=8), longest-match(n=8), ...")
+]
+ThresholdFlag = Annotated[float | None, typer.Option(help="Dirty from this value on; without it, the measure's own.")]
+
+
+def split(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
+    measure: MeasureFlag = "gpt3",
+    threshold: ThresholdFlag = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", parser=directory, help="Without it, split/ in the scan's.")
+    ] = None,
+) -> None:
+    """Write the clean and the dirty examples of a scan as data files."""
+    from evalkit.contamination import split as splitting
+
+    stored = splitting.load(scan)
+    found = splitting.splits(stored, measure=measure, threshold=threshold)
+    folder = out or scan / "split"
+    splitting.write(stored, found, folder)
+    for each in found:
+        counts = f"{len(each.clean):,} clean, {len(each.dirty):,} dirty, {len(each.unscanned):,} unscanned"
+        typer.echo(f"{each.task}: {counts} ({each.measure}, threshold {each.threshold:g})")
+    typer.echo(f"files: {folder}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs, or lm_eval's samples.")],
+    scan: Annotated[Path, typer.Option(metavar="SCAN", help="The directory of a finished scan.")],
+    measure: MeasureFlag = "gpt3",
+    threshold: ThresholdFlag = None,
+    relative: Annotated[str, typer.Option(metavar="NAME", help="Relative difference: plain or gpt3_table.")] = "plain",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=directory, help="Without it, compare/ in the scan's."),
+    ] = None,
+) -> None:
+    """Show the scores of runs on all, clean and dirty examples; no model runs again."""
+    from evalkit.contamination.compare import compare as score_again
+    from evalkit.report import terminal
+
+    outcome = score_again(
+        runs,
+        scan,
+        measure=measure,
+        threshold=threshold,
+        relative=relative,  # type: ignore[arg-type]  # it is checked there
+        out=out,
+    )
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    typer.echo(f"report: {outcome.directory / 'index.html'}")
