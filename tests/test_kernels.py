@@ -28,7 +28,7 @@ def padded(raw: bytes) -> NDArray[np.uint8]:
 
 def split(text: str, normaliser: str) -> list[str]:
     raw = text.encode()
-    room = words.room(len(raw) + 2, form=3 * len(raw) + 2 * octets.PADDING)
+    room = words.room(len(raw) + 2, 3 * len(raw) + 2 * octets.PADDING)
     count, past = words.split(padded(raw), 0, len(raw), index.kernel_fold(normaliser), room, len(raw) + 1)
     assert past == len(raw)
     found = []
@@ -155,15 +155,11 @@ SPEECH = st.lists(st.tuples(st.sampled_from(VOCABULARY), st.sampled_from(BREAKS)
 def scan(test: index.Index, documents: list[str], *, room: int = 600) -> list[list[int]]:
     raw = [document.encode() for document in documents]
     texts = matches.Texts(padded(b"".join(raw)), np.cumsum([0, *map(len, raw)], dtype=np.int64))
-    held, found = words.room(room, form=4096), np.zeros((1, matches.FIELDS), np.int64)
-    done = count = 0
-    while done < len(raw):
-        done, count, missing = matches.scan(texts, done, test.looked.fold, test.looked.kernel, held, found, count)
-        if missing:
-            held = words.room(2 * missing, form=2 * missing)
-        elif done < len(raw):
-            found = np.concatenate([found, found])
-    return sorted(found[:count].tolist())
+    tally = np.zeros((2, len(test.items)), np.int64)
+    found = matches.Found(np.zeros((1, matches.FIELDS), np.int64), tally[0], tally[1])
+    looked = test.looked
+    _, rows, count = matches.scan(texts, looked.fold, looked.kernel, words.room(room, 64), found, 0)
+    return sorted(rows[:count].tolist())
 
 
 @pytest.mark.parametrize("normaliser", normalise.NORMALISERS)
@@ -196,6 +192,15 @@ def test_a_document_of_many_pieces_has_the_matches_of_one() -> None:
     pieces = [draws.choice(["a b c", question, question[5:], "d’e", "x y", "東京。"]) for _ in range(600)]
     document = " ".join(pieces)
     assert scan(test, [document], room=400) == scan(test, [document], room=1 << 16)
+
+
+def test_of_very_many_matches_the_first_and_the_longest_are_kept() -> None:
+    question = " ".join(f"word{i}" for i in range(30))
+    test = index.build([index.Item("t", "0", (index.Part("question", question),))])
+    part = " ".join(question.split()[:13])
+    found = scan(test, [part] * (matches.MOST + 50) + [question] + [question] * 3)
+    assert len(found) == matches.MOST + 1
+    assert max(row[2] for row in found) == 30
 
 
 def test_a_test_set_of_short_examples_alone_is_refused() -> None:

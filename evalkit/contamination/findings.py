@@ -28,6 +28,7 @@ class Findings:
 
     found: NDArray[np.int64]  # (M, FIELDS) as the kernel gives them; documents are numbered over the whole corpus
     first: NDArray[np.int64]  # (E + 1,) the first match of each example
+    times: NDArray[np.int64]  # (E,) matches of each example, those that were not kept too
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
     documents: int
     text_bytes: int
@@ -81,6 +82,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     whole = Reading()
     failures: list[tuple[str, str]] = []
     places: dict[str, tuple[str, ...]] = {}
+    times = np.zeros(len(test.items), np.int64)
     before: dict[Path, int] = {}  # lines or rows of each file so far
     for shard, path in files.items():
         result = shard_scan.load(path)
@@ -91,6 +93,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
         rows = result.found.copy()
         rows[:, 3] += whole.lines
         kept.append(rows)
+        times += result.times
         for what, count in reading.trouble.items():
             whole.trouble[what] = whole.trouble.get(what, 0) + count
             names = tuple(f"{shard.path}:{lines + line + 1}" for line in reading.places[what])
@@ -105,7 +108,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     found = found[np.lexsort((found[:, 4], found[:, 3], found[:, 1], found[:, 0]))]
     first = np.searchsorted(found[:, 0], np.arange(len(test.items) + 1))
     return Findings(
-        found, first, tuple(named), whole.documents, whole.text_bytes, whole.trouble, places, tuple(failures)
+        found, first, times, tuple(named), whole.documents, whole.text_bytes, whole.trouble, places, tuple(failures)
     )
 
 
@@ -142,7 +145,8 @@ def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
     return {
         "documents": findings.documents,
         "text_bytes": findings.text_bytes,
-        "matches": len(findings.found),
+        "matches": int(findings.times.sum()),
+        "matches_kept": len(findings.found),
         "not_read": {
             what: {"count": findings.trouble[what], "first": places} for what, places in findings.places.items()
         },

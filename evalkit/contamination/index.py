@@ -133,7 +133,7 @@ def _gather(items: Sequence[Item], fold: Fold) -> matches.Gathered:
         counts=np.zeros(len(texts), np.int64),
     )
     data = np.frombuffer(b"".join([*texts, bytes(PADDING)]), np.uint8)
-    words = room(longest + 2, form=3 * longest + 2 * PADDING)
+    words = room(longest + 2, 3 * longest + 2 * PADDING)
     matches.gather(matches.Texts(data, offsets), fold, words, found)
     count = int(found.counts.sum())
     form = found.form[: found.edges[count]].copy()

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from evalkit import atomic, text
 from evalkit.contamination import normalise
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import SHORTEST, Index
+from evalkit.contamination.kernels.matches import MOST
 from evalkit.records import Overlap, Table
 from evalkit.report import csv, html, latex, markdown
 from evalkit.report.table import clean
@@ -80,6 +83,12 @@ def _notes(findings: Findings, test: Index) -> Iterator[str]:
     )
     yield "Longest match in words, and most documents that hold one example."
     yield f"{findings.documents:,} documents with {findings.text_bytes / 1e6:,.1f} MB of text were read."
+    cut = int((findings.times > np.diff(findings.first)).sum())
+    if cut:
+        yield (
+            f"{cut:,} examples have more than {MOST} matches in a part of the corpus, of which {MOST} and longer ones are "
+            "kept: verdicts and longest matches are exact, counts of documents and coverage lower bounds."
+        )
     for what, count in findings.trouble.items():
         yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(findings.places[what][:3])}."
     for file, reason in findings.failures:

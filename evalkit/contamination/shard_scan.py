@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from evalkit.contamination.documents import Reading, blocks
 from evalkit.contamination.kernels import matches
-from evalkit.contamination.kernels.octets import PADDING
-from evalkit.contamination.kernels.words import Fold, Words, room
+from evalkit.contamination.kernels.words import Fold, room
 from evalkit.contamination.shards import Shard
 
 ROOM = 1 << 16  # words held at first
@@ -27,6 +26,7 @@ class ShardResult:
     """What one shard holds of a test set."""
 
     found: NDArray[np.int64]  # (M, FIELDS) as the kernel gives them, with the line of the shard as the document
+    times: NDArray[np.int64]  # (E,) matches of each example, those beyond matches.MOST too, which are not kept
     reading: Reading
 
 
@@ -61,25 +61,21 @@ def look_for(folder: Path) -> Looked:
 
 def scan(shard: Shard, looked: Looked, *, text_field: str | None) -> ShardResult:
     """Find all matches in a shard, ordered by document and place."""
-    words = room(ROOM, form=3 * ROOM)
-    found = np.zeros((FOUND, matches.FIELDS), np.int64)
-    count = 0
+    examples = len(looked.kernel.least)
+    words, rows, count = room(ROOM, 3 * ROOM), np.zeros((FOUND, matches.FIELDS), np.int64), 0
+    times, longest = np.zeros(examples, np.int64), np.zeros(examples, np.int64)
     reading = Reading()
     for block in blocks(shard, reading, text_field=text_field):
-        done, before = 0, count
-        while done < len(block.numbers):
-            done, count, missing = matches.scan(block.texts, done, looked.fold, looked.kernel, words, found, count)
-            if missing:
-                words = _larger(words, missing)
-            elif done < len(block.numbers):
-                found = np.concatenate([found, np.zeros_like(found)])
-        found[before:count, 3] = block.numbers[found[before:count, 3]]
+        before = count
+        found = matches.Found(rows, times, longest)
+        words, rows, count = matches.scan(block.texts, looked.fold, looked.kernel, words, found, count)
+        rows[before:count, 3] = block.numbers[rows[before:count, 3]]
     if has_changed(shard):
         reading.failure = reading.failure or "the file changed during the scan; scan again"
-    found = found[:count]
+    kept = rows[:count]
     # Unclear lines are scanned after their block, and several examples match at one place: a fixed order of rows.
-    order = np.lexsort((found[:, 1], found[:, 0], found[:, 4], found[:, 3]))
-    return ShardResult(found[order], reading)
+    order = np.lexsort((kept[:, 1], kept[:, 0], kept[:, 4], kept[:, 3]))
+    return ShardResult(kept[order], times, reading)
 
 
 def has_changed(shard: Shard) -> bool:
@@ -91,17 +87,12 @@ def has_changed(shard: Shard) -> bool:
     return (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified)
 
 
-def _larger(words: Words, missing: int) -> Words:
-    """Make room for a text that needs this much."""
-    return room(max(2 * missing, 2 * len(words.begin)), form=max(2 * missing, len(words.form)) + PADDING)
-
-
 def save(path: Path, result: ShardResult) -> None:
     """Write a result; OSError where the disk refuses."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, found=result.found, reading=np.array(json.dumps(asdict(result.reading))))
+            np.savez(file, found=result.found, times=result.times, reading=np.array(json.dumps(asdict(result.reading))))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -113,6 +104,6 @@ def load(path: Path) -> ShardResult | None:
     """Read a result back; None where there is none that is whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return ShardResult(file["found"], Reading(**json.loads(str(file["reading"]))))
+            return ShardResult(file["found"], file["times"], Reading(**json.loads(str(file["reading"]))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

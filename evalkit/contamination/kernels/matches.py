@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from evalkit.contamination.kernels.octets import ONE, ZERO, U
-from evalkit.contamination.kernels.words import BASE, MIX, split
+from evalkit.contamination.kernels.words import BASE, MIX, room, split
 
 
 class Index(NamedTuple):
@@ -36,6 +36,7 @@ class Index(NamedTuple):
     longest: int  # words of the longest example
 
 
+MOST = 256  # matches of one example that are kept of one shard; beyond it, only longer ones than any before
 FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, word in it
 
 
@@ -105,27 +106,35 @@ class Texts(NamedTuple):
     offsets: NDArray[np.int64]  # (D + 1,) where each begins, and the end
 
 
+class Found(NamedTuple):
+    """The matches of a shard so far; `rows` and `words` are replaced as they grow."""
+
+    rows: NDArray[np.int64]  # (M, FIELDS), of which the first ones hold
+    times: NDArray[np.int64]  # (E,) matches of each example, those that are not kept too
+    longest: NDArray[np.int64]  # (E,) words of the longest match of each example
+
+
 @njit(nogil=True, cache=True)
-def scan(texts, first, fold, index, words, found, count):
-    """Append the matches of documents `first` and on to `found` (M, FIELDS): (documents done, matches, room missing).
+def scan(texts, fold, index, words, found, count):
+    """Append the matches of all documents to those found before: (words, rows, count), grown where need was.
 
     A match is a maximal run of words that a document and an example share, of at least the example's `least` words.
-    Stops at a document for which there is no room, in `found` (then none is missing in `words`) or in `words`; the
-    matches of that document are not given.
+    Beyond MOST of one example a match is counted, and kept only if it is longer than all before.
     """
     data, offsets = texts
+    rows = found.rows
     probe, stride = index.probe, index.stride
-    limit = len(words.begin) // 2
-    if limit < 4 * (index.longest + probe + stride):
-        return first, count, 8 * (index.longest + probe + stride)
-    for document in range(first, len(offsets) - 1):
-        kept = count
+    least_room = 8 * (index.longest + probe + stride)
+    if len(words.begin) < least_room:
+        words = room(least_room, len(words.form))
+    for document in range(len(offsets) - 1):
         base, end = offsets[document], offsets[document + 1]
         begin, start, ahead = base, 0, 0
         while True:
-            n, past = split(data, begin, end, fold, words, limit)
+            n, past = split(data, begin, end, fold, words, len(words.begin) // 2)
             if n < 0:
-                return document, kept, -n
+                words = room(max(-2 * n, len(words.begin)), max(-2 * n, len(words.form)))
+                continue
             is_last = past >= end
             # What begins later is left to the next piece, where all that an example can match follows it.
             core = n if is_last else (n - index.longest - probe) // stride * stride
@@ -138,22 +147,29 @@ def scan(texts, first, fold, index, words, found, count):
                     left, right = extend(data, words, n, i, index, j)
                     if right - left < index.least[example]:
                         continue
-                    if count == len(found):
-                        return document, kept, 0
-                    found[count, 0] = example
-                    found[count, 1] = j - (i - left) - index.first[example]
-                    found[count, 2] = right - left
-                    found[count, 3] = document
-                    found[count, 4] = words.begin[left] - base
-                    found[count, 5] = words.end[right - 1] - base
-                    found[count, 6] = ahead + left
+                    found.times[example] += 1
+                    if found.times[example] > MOST and right - left <= found.longest[example]:
+                        continue
+                    found.longest[example] = max(found.longest[example], right - left)
+                    if count == len(rows):
+                        larger = np.zeros((2 * count, FIELDS), np.int64)
+                        larger[:count] = rows
+                        rows = larger
+                    row = rows[count]
+                    row[0] = example
+                    row[1] = j - (i - left) - index.first[example]
+                    row[2] = right - left
+                    row[3] = document
+                    row[4] = words.begin[left] - base
+                    row[5] = words.end[right - 1] - base
+                    row[6] = ahead + left
                     count += 1
                 i, key = next_candidate(index, words.prefix, i + stride, last)
             if is_last:
                 break
             # Begin a stride early, so that the next piece's first probe sees what the one before it has found.
             begin, start, ahead = words.begin[core - stride], stride, ahead + core - stride
-    return len(offsets) - 1, count, 0
+    return words, rows, count
 
 
 class Gathered(NamedTuple):

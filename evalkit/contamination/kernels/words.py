@@ -56,7 +56,8 @@ class Words(NamedTuple):
     form: NDArray[np.uint8]  # folded forms of words that are not ASCII
 
 
-def room(words: int, *, form: int) -> Words:
+@njit(nogil=True, cache=True)
+def room(words, form):
     """Make room for this many words, and for `form` bytes of those that are not ASCII."""
     return Words(
         np.zeros(words + 1, np.uint64),
