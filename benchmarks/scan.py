@@ -36,14 +36,15 @@ from evalkit.contamination.normalise import NORMALISERS
 EXAMPLES, PLANTED = 3000, 150
 EXAMPLE_WORDS = 60
 MODULES = """argparse asyncio ast collections csv datetime decimal difflib doctest email functools heapq html http
-inspect ipaddress itertools json logging math os pathlib pickle random re shutil socket sqlite3 ssl statistics string subprocess
-tarfile tempfile textwrap threading turtle unittest urllib zipfile"""
+inspect ipaddress itertools json logging math os pathlib pickle random re shutil socket sqlite3 ssl statistics string
+subprocess tarfile tempfile textwrap threading turtle unittest urllib zipfile"""
 BIG = 10_000_000  # n-grams of the large index
 
 
 def vocabulary() -> list[str]:
     """Read the words of the standard library's docstrings, in their order."""
     words: list[str] = []
+    seen: set[str] = set()  # every number has the docstring of int
     for name in MODULES.split():
         try:
             module = importlib.import_module(name)
@@ -51,7 +52,8 @@ def vocabulary() -> list[str]:
             continue
         for each in [module, *vars(module).values()]:
             text = getattr(each, "__doc__", None)
-            if isinstance(text, str):
+            if isinstance(text, str) and text not in seen:
+                seen.add(text)
                 words += text.split()
     return words
 
@@ -268,8 +270,9 @@ def verdicts(
     used = cpu_seconds(run)
     show("plain Python, a set of tuples", sum(len(text.encode()) for text in documents) / 1e6 / used, base)
     print(
-        f"planted examples found: {len(planted & dirty)} of {len(planted)}; others called dirty: {len(dirty - planted)},"
-        f" by plain Python too: {len((dirty - planted) & reference)}; verdicts that differ: {len(dirty ^ reference)}"
+        f"planted examples found: {len(planted & dirty)} of {len(planted)}; others called dirty: "
+        f"{len(dirty - planted)}, by plain Python too: {len((dirty - planted) & reference)}; "
+        f"verdicts that differ: {len(dirty ^ reference)}"
     )
 
 

@@ -141,6 +141,14 @@ def test_lines_longer_than_a_block_are_read(tmp_path: Path, test_set: Path, monk
     assert outcome.overlaps[0].documents == 2
 
 
+def test_columns_are_read_in_slices(tmp_path: Path, test_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "BLOCK_BYTES", 64)
+    for name in ("a.parquet", "large.parquet", "a.arrow"):
+        FORMATS[name](tmp_path / name)
+        outcome = run(test_set, tmp_path / name, out=tmp_path / f"scan-{name}")
+        assert outcome.overlaps[0].documents == 2
+
+
 def test_workers_order_and_shards_change_nothing(
     tmp_path: Path, test_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

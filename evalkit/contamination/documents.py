@@ -335,7 +335,8 @@ def _batch(column: Any, reading: Reading) -> Iterator[Block]:  # Any: pyarrow is
             part, numbers = part.drop_null(), numbers[~absent]
         if len(part) == 0:
             continue
-        _, offsets, data = part.cast(pyarrow.large_string()).buffers()
+        part = part.cast(pyarrow.large_string())
+        _, offsets, data = part.buffers()
         places = np.frombuffer(offsets, np.int64)[part.offset : part.offset + len(part) + 1]
         size = int(places[-1] - places[0])
         held = np.zeros(size + PADDING, np.uint8)

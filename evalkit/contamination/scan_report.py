@@ -86,8 +86,8 @@ def _notes(findings: Findings, test: Index) -> Iterator[str]:
     cut = int((findings.times > np.diff(findings.first)).sum())
     if cut:
         yield (
-            f"{cut:,} examples have more than {MOST} matches in a part of the corpus, of which {MOST} and longer ones are "
-            "kept: verdicts and longest matches are exact, counts of documents and coverage lower bounds."
+            f"{cut:,} examples have more than {MOST} matches in a part of the corpus, of which {MOST} and longer ones "
+            "are kept: verdicts and longest matches are exact, counts of documents and coverage lower bounds."
         )
     for what, count in findings.trouble.items():
         yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(findings.places[what][:3])}."
