@@ -42,7 +42,8 @@ BIG = 10_000_000  # n-grams of the large index
 
 
 def vocabulary() -> list[str]:
-    """Read the words of the standard library's docstrings, in their order."""
+    """Read the words of the standard library's docstrings, in their order; none like `1.2.3`, which is several."""
+    split = NORMALISERS["gpt3"].words
     words: list[str] = []
     seen: set[str] = set()  # every number has the docstring of int
     for name in MODULES.split():
@@ -54,7 +55,7 @@ def vocabulary() -> list[str]:
             text = getattr(each, "__doc__", None)
             if isinstance(text, str) and text not in seen:
                 seen.add(text)
-                words += text.split()
+                words += [word for word in text.split() if len(split(word)) <= 1]
     return words
 
 
@@ -72,15 +73,15 @@ class Source:
         self.first = np.cumsum([0, *self.count[:-1]])
         self.follow = np.concatenate([np.array(each) for each in lists])
 
-    def texts(self, count: int, length: int, *, seed: int) -> list[str]:
-        """Write `count` texts of `length` words."""
+    def texts(self, count: int, length: int, *, seed: int, following: float = 0.6) -> list[str]:
+        """Write `count` texts of `length` words, of which the share `following` are drawn after the one before."""
         draws = np.random.default_rng(seed)
         state = draws.integers(len(self.words), size=count)
         drawn = np.empty((length, count), np.int64)
         for step in range(length):
             drawn[step] = state
             following = self.follow[self.first[state] + (draws.random(count) * self.count[state]).astype(np.int64)]
-            state = np.where(draws.random(count) < 0.6, following, draws.integers(len(self.words), size=count))
+            state = np.where(draws.random(count) < following, following, draws.integers(len(self.words), size=count))
         return [" ".join(self.words[column]) for column in drawn.T]
 
 
@@ -155,30 +156,30 @@ def datatrove_filter(
     documents: Sequence[str], items: Sequence[index.Item], folder: Path, n: int
 ) -> Callable[[], object]:
     """Make datatrove's decontamination filter, on an index written in its own form."""
-    from datatrove.data import Document
-    from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
-    from datatrove.utils.hashing import create_hash_func
-    from datatrove.utils.text import TextNormConfig, ngrams, simplify_text
-
-    config = NGramsDecontConfig(n_grams=n)
-    made = NGramsDecontFilter(str(folder), config=config, language="en")
-    hashing = create_hash_func(config.hash_config)
+    # Imported by name: a peer is no dependency of the project.
+    peer = importlib.import_module("datatrove.pipeline.decont.n_grams")
+    document = importlib.import_module("datatrove.data").Document
+    hashes_of = importlib.import_module("datatrove.utils.hashing").create_hash_func
+    words = importlib.import_module("datatrove.utils.text")
+    config = peer.NGramsDecontConfig(n_grams=n)
+    made = peer.NGramsDecontFilter(str(folder), config=config, language="en")
+    hashing = hashes_of(config.hash_config)
     tokenizer = made.tokenizer
     hashes = {
         hashing(" ".join(gram))
         for item in items
-        for gram in ngrams(tokenizer.word_tokenize(simplify_text(item.parts[0].text, TextNormConfig())), n)
+        for gram in words.ngrams(
+            tokenizer.word_tokenize(words.simplify_text(item.parts[0].text, words.TextNormConfig())), n
+        )
     }
     np.array(sorted(hashes), np.uint64).tofile(folder / "test.index.hashes")
-    rows = [Document(text=text, id=str(i)) for i, text in enumerate(documents)]
+    rows = [document(text=text, id=str(i)) for i, text in enumerate(documents)]
     return lambda: [made.filter(row) for row in rows]
 
 
 def janitor(documents: Sequence[str], items: Sequence[index.Item]) -> Callable[[], object]:
     """Make lm-eval's cleaner in plain Python; the compiled one destroys every document."""
-    from lm_eval.decontamination.janitor import Janitor
-
-    made = Janitor(ngram_n=13)
+    made = importlib.import_module("lm_eval.decontamination.janitor").Janitor(ngram_n=13)
     for item in items:
         made.register_contaminant_python(item.parts[0].text)
     return lambda: [made.clean_python(document) for document in documents]
@@ -221,6 +222,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> None:
     size = sum(len(text.encode()) for text in documents) / 1e6
     paths = write(documents, folder)
     test = index.build(items, ngram=13)
+    verdicts_alone = index.build(items, ngram=13, kept=13)
     grams = len(test.looked.kernel.places)
     print(f"{len(documents):,} documents, {size:.1f} MB of text, {len(items):,} examples, {grams:,} n-grams")
 
@@ -230,6 +232,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> None:
             f"evalkit, {name}": lambda name=name: scan_file(paths[name], test)
             for name in ("jsonl", "jsonl.zst", "parquet")
         },
+        "evalkit, jsonl, --kept 13": lambda: scan_file(paths["jsonl"], verdicts_alone),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
@@ -294,8 +297,11 @@ def peers(documents: Sequence[str], items: Sequence[index.Item], folder: Path, *
 
 def large_index(path: Path, size: float, *, base: float, small: float) -> None:
     """Time a scan for ten million n-grams."""
-    source = Source(vocabulary())
-    texts = source.texts(BIG // 500, 505, seed=99)
+    # Words that no document has: what costs time is the size of the index, not its matches.
+    draws = np.random.default_rng(99)
+    texts = [
+        " ".join(f"x{number}" for number in row) for row in draws.integers(1 << 40, size=(BIG // 500, 505)).tolist()
+    ]
     begin = time.perf_counter()
     test = index.build(
         [index.Item("big", str(i), (index.Part("text", text),)) for i, text in enumerate(texts)], ngram=13

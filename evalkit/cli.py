@@ -238,7 +238,12 @@ def train(
     typer.echo(f"loss curve: {outcome.curve}")
 
 
-for command in (cli_contamination.scan, cli_contamination.split, cli_contamination.compare):
+for command in (
+    cli_contamination.scan,
+    cli_contamination.split,
+    cli_contamination.compare,
+    cli_contamination.scrub,
+):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands on contamination: scan, split and compare."""
+"""The commands on contamination: scan, split, compare and scrub."""
 
 from __future__ import annotations
 
@@ -115,3 +115,25 @@ def compare(
     is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
     typer.echo(f"report: {outcome.directory / 'index.html'}")
+
+
+def scrub(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", parser=directory, help="A new directory, outside the corpus.")],
+    window: Annotated[int, typer.Option(help="Characters removed on either side of a match.")] = 200,
+    shortest: Annotated[int, typer.Option(help="Characters of the shortest piece that is kept.")] = 200,
+    most_pieces: Annotated[int, typer.Option(help="A document in more pieces is removed.")] = 10,
+    cap: Annotated[int, typer.Option(help="N-grams in more documents are boilerplate, and stay.")] = 10,
+    no_cap: Annotated[bool, typer.Option("--no-cap", help="Remove boilerplate too.")] = False,
+) -> None:
+    """Write a scanned corpus without the test set, as GPT-3's training filter did; the corpus is not touched."""
+    from evalkit.contamination import scrub as scrubbing
+    from evalkit.report.progress import ProgressDisplay
+
+    rule = scrubbing.Rule(window, shortest, most_pieces, None if no_cap else cap)
+    with ProgressDisplay(sys.stderr, unit="files") as display:
+        totals = scrubbing.scrub(scan, out, rule=rule, on_progress=display).totals
+    typer.echo(f"{totals.documents:,} documents: {totals.untouched:,} untouched, {totals.split:,} split into", nl=False)
+    typer.echo(f" {totals.pieces:,} pieces, {totals.emptied:,} emptied, {totals.removed:,} removed")
+    typer.echo(f"{totals.matches:,} matches, {totals.boilerplate:,} of them ignored as boilerplate")
+    typer.echo(f"corpus: {out / scrubbing.CORPUS}")

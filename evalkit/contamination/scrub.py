@@ -13,7 +13,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,8 @@ def find(scanned: Scanned, path: Path) -> Found:
     Raises DataError where the file is not the one that was scanned, or the scan could not read all of it.
     """
     plan = shards.plan([str(path)])
-    lines, matches = [], []
+    lines: list[int] = []
+    matches = []
     read = unread = 0
     for shard in plan:
         result = shard_scan.load(directory.shard_file(scanned.directory, shard, seen=scanned.run["identity"]))

@@ -18,7 +18,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -161,7 +161,7 @@ def _array(source: Shard, partial: Path, cuts: Iterator[Cut]) -> None:
     edges = [token.start() for token in _top_level(raw) if raw[token.start()] != QUOTE]  # brackets and commas
     cut = next(cuts, None)
     rows: list[bytes] = []
-    for number, (comma, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (comma, end) in enumerate(pairwise(edges)):
         row = raw[comma + 1 : end]
         if cut is not None and cut.row == number:
             rows += _split_row(row, cut, source)
@@ -319,8 +319,8 @@ def _split_tables(tables: Iterable[Any], cuts: Iterator[Cut], name: str) -> Iter
 def _split_table(row: Any, cut: Cut, name: str) -> Any:  # Any: pyarrow is untyped
     """Give a row once for each piece."""
     rows = pyarrow.concat_tables([row] * len(cut.kept))
-    values = {name: list(cut.kept)}
-    if ID in row.schema.names and ID != name and _is_text(row.schema.field(ID).type):
+    values: dict[str, list[str | None]] = {name: list(cut.kept)}
+    if ID in row.schema.names and name != ID and _is_text(row.schema.field(ID).type):
         value = row.column(ID)[0].as_py()
         values[ID] = [None if value is None else f"{value}#{number}" for number in range(1, len(cut.kept) + 1)]
     for column, content in values.items():

@@ -60,16 +60,6 @@ def has_zero(x):
 
 
 @njit(inline="always")
-def is_ascii(data, begin, end):
-    """Whether all bytes are ASCII."""
-    found = ZERO
-    while end - begin > 8:
-        found |= load(data, begin)
-        begin += 8
-    return ((found | (load(data, begin) & (ALL >> U(64 - 8 * (end - begin))))) & HIGH) == ZERO
-
-
-@njit(inline="always")
 def code_point(data, at, end):
     """Decode one code point: (code point, bytes); U+FFFD for a byte that is not UTF-8."""
     first = np.int64(data[at])

@@ -21,7 +21,7 @@ MARGIN = 160  # words around a shingle that an alignment may look at, in either 
 
 FIELDS = 8  # of a hit: the seven of matches (where `words` are the piece's), and the words that are aligned
 
-SEEN, HITS, LAST, QUIET = 0, 1, 2, 3  # columns of Progress.pieces
+SEEN, COUNTED, LAST, QUIET = 0, 1, 2, 3  # columns of Progress.pieces
 
 
 class Sketches(NamedTuple):
@@ -33,8 +33,8 @@ class Sketches(NamedTuple):
     bitmap: NDArray[np.uint64]
     keys: NDArray[np.uint64]  # open addressing; their number is a power of two
     slots: NDArray[np.int32]  # (keys, 2) where the places of a key begin and end; 0, 0 where there is no key
-    places: NDArray[np.int32]  # (places, 2) piece, and the shingle's first word in it
-    hits: NDArray[np.int32]  # (P,) shingles in a row that call for an alignment
+    places: NDArray[np.int32]  # (places, 3) piece, the shingle's first word in it, and what it counts
+    needed: NDArray[np.int32]  # (P,) what shingles in a row have to count to call for an alignment
     length: NDArray[np.int32]  # (P,) words
     least: NDArray[np.int32]  # (P,) words that have to be aligned
     example: NDArray[np.int32]  # (P,)
@@ -48,9 +48,7 @@ class Progress(NamedTuple):
     """What was seen of each piece in the document that is read."""
 
     read: NDArray[np.int64]  # (1,) documents begun
-    pieces: NDArray[np.int64]  # (P, 4) document, shingles in a row, where the last stood, where to look on from
-
-
+    pieces: NDArray[np.int64]  # (P, 4) document, count of its shingles in a row, place of the last, place to go on from
 
 
 @njit(inline="always")
@@ -74,13 +72,13 @@ def next_candidate(index, prefix, pieces, read, ahead, at, last):
             seen = pieces[piece]
             place = ahead + i
             if seen[SEEN] != read:
-                seen[SEEN], seen[HITS], seen[QUIET] = read, 0, 0
+                seen[SEEN], seen[COUNTED], seen[QUIET] = read, 0, 0
             elif place - seen[LAST] > index.length[piece]:
-                seen[HITS] = 0
+                seen[COUNTED] = 0
             if place >= seen[QUIET]:
-                seen[HITS] += 1
+                seen[COUNTED] += index.places[slot, 2]
                 seen[LAST] = place
-                if seen[HITS] >= index.hits[piece]:
+                if seen[COUNTED] >= index.needed[piece]:
                     return i, slot, stop
             slot += 1
         i += 1
@@ -124,30 +122,40 @@ def align(index, piece, prefix, begin, end, rows):
             high_sum = high + (high & high_bits) + (ONE if low_sum < low else ZERO)
             low, high = low_sum | (low & ~low_bits), high_sum | (high & ~high_bits)
         rows[i - begin + 1, 0], rows[i - begin + 1, 1] = low, high
-    aligned = 0
+    aligned = np.int64(0)
     for j in range(length):
         aligned += 1 - np.int64(((low if j < 64 else high) >> U(j & 63)) & ONE)
     return aligned
 
 
 @njit(nogil=True, cache=True)
-def outline(rows, count, length):
-    """Trace an alignment of `count` words back: the first of them that is aligned, and the one after the last."""
+def outline(index, piece, rows, count):
+    """Trace an alignment with `count` words back: the first of them that is aligned, and the one after the last.
+
+    Gives (0, 0) where fewer than half of the piece's different words are aligned: a list of one word is like any
+    other.
+    """
     first, past = count, 0
-    t, j = count, length
+    low, high = ZERO, ZERO
+    t, j = count, np.int64(index.length[piece])
     while t > 0 and j > 0:
-        bit = U((j - 1) & 63)
-        half = (j - 1) >> 6
-        if (rows[t, half] >> bit) & ONE:
+        half, bit = (j - 1) >> 6, ONE << U((j - 1) & 63)
+        if rows[t, half] & bit:
             j -= 1
-        elif not (rows[t - 1, half] >> bit) & ONE:
+        elif not rows[t - 1, half] & bit:
             t -= 1
         else:
+            low, high = (low | bit, high) if half == 0 else (low, high | bit)
             past = max(past, t)
             t -= 1
             first = t
             j -= 1
-    return first, past
+    different, aligned = 0, 0
+    for place in range(index.tables[piece], index.tables[piece + 1]):
+        low_bits, high_bits = index.bits[place, 0], index.bits[place, 1]
+        different += (low_bits | high_bits) != ZERO
+        aligned += ((low_bits & low) | (high_bits & high)) != ZERO
+    return (first, past) if 2 * aligned >= different else (0, 0)
 
 
 @njit(nogil=True, cache=True)
@@ -185,13 +193,15 @@ def scan(texts, first, fold, index, words, progress, found, count):
                 left = max(0, i - j - slack(length))
                 right = min(n, i - j + length + slack(length))
                 aligned = align(index, piece, words.prefix, left, right, rows)
-                progress.pieces[piece, HITS] = 0
+                progress.pieces[piece, COUNTED] = 0
                 progress.pieces[piece, QUIET] = ahead + i + length // 8
                 if aligned < index.least[piece]:
                     continue
+                one, other = outline(index, piece, rows, right - left)
+                if other == 0:
+                    continue
                 if count == len(found):
                     return document, kept, 0
-                one, other = outline(rows, right - left, length)
                 progress.pieces[piece, QUIET] = ahead + left + other
                 found[count, 0] = index.example[piece]
                 found[count, 1] = index.word[piece]
@@ -230,23 +240,45 @@ def fill_words(values, piece_first, index):
             index.bits[place, j >> 6] |= ONE << U(j & 63)
 
 
-@njit(nogil=True, cache=True)
-def minhash(hashes, starts, ends, a, b, signatures):
-    """Fill signatures (N, K) with the least permuted hash of shingles [start, end) of each of N windows.
+class Spelled(NamedTuple):
+    """The words of some texts, one text after the other; W words in D texts."""
 
-    Hashes (S,) have 32 bits. Permutations are a * h + b modulo 2**32 of the hash after MurmurHash3's finalizer:
-    datasketch's scheme affine32.
+    values: NDArray[np.uint64]  # (W,) hash of each
+    begin: NDArray[np.int64]  # (W,) first byte in its text
+    end: NDArray[np.int64]  # (W,) byte after the last
+    counts: NDArray[np.int64]  # (D,) words of each text
+
+
+@njit(nogil=True, cache=True)
+def spell(texts, fold, words, spelled):
+    """Split all texts into words; `words` and `spelled` have room for what the longest and all of them hold."""
+    data, offsets = texts
+    total = 0
+    for text in range(len(offsets) - 1):
+        base = offsets[text]
+        n, _ = split(data, base, offsets[text + 1], fold, words, len(words.begin))
+        for i in range(n):
+            spelled.values[total + i] = words.prefix[i + 1] - words.prefix[i] * BASE
+            spelled.begin[total + i] = words.begin[i] - base
+            spelled.end[total + i] = words.end[i] - base
+        total += n
+        spelled.counts[text] = n
+
+
+@njit(nogil=True, cache=True)
+def minhash(hashes, begin, end, permutations, signatures):
+    """Fill signatures (N, K) with the least permuted hash of the shingles [begin, end) of each of N windows.
+
+    Hashes (S,) and permutations (2, K) have 32 bits. A permutation is a * h + b modulo 2**32 of a hash that
+    MurmurHash3's finalizer has mixed: datasketch's scheme affine32.
     """
-    for window in range(len(starts)):
+    for window in range(len(begin)):
         signature = signatures[window]
         signature[:] = np.uint32(0xFFFFFFFF)
-        for i in range(starts[window], ends[window]):
-            h = hashes[i]
-            h = np.uint32(h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-            h = np.uint32(h)
-            h = np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-            h = np.uint32(h)
+        for i in range(begin[window], end[window]):
+            h = np.uint32(hashes[i])
+            h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+            h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
             h = np.uint32(h ^ (h >> np.uint32(16)))
-            for k in range(len(a)):
-                value = np.uint32(a[k] * h + b[k])
-                signature[k] = min(signature[k], value)
+            for k in range(len(signature)):
+                signature[k] = min(signature[k], np.uint32(permutations[0, k] * h + permutations[1, k]))

@@ -22,7 +22,6 @@ from evalkit.contamination.kernels.octets import (
     U,
     code_point,
     encode,
-    is_ascii,
     load,
     lowest,
 )
@@ -85,13 +84,27 @@ def mix(value, block):
 
 
 @njit(inline="always")
-def hash_bytes(data, begin, end, case):
-    """Hash a folded word; `case` is CASE where the bytes are ASCII of either case."""
+def hash_bytes(data, begin, end):
+    """Hash a folded word."""
     value = ZERO
     while end - begin > 8:
-        value = mix(value, load(data, begin) | case)
+        value = mix(value, load(data, begin))
         begin += 8
-    return mix(value, (load(data, begin) | case) & (ALL >> U(64 - 8 * (end - begin))))
+    return mix(value, (load(data, begin)) & (ALL >> U(64 - 8 * (end - begin))))
+
+
+@njit(inline="always")
+def hash_run(data, begin, end):
+    """Hash a run of word bytes as ASCII of either case, and gather its high bits: none is set where it is ASCII."""
+    value, seen = ZERO, ZERO
+    while end - begin > 8:
+        block = load(data, begin)
+        seen |= block
+        value = mix(value, block | CASE)
+        begin += 8
+    kept = ALL >> U(64 - 8 * (end - begin))
+    block = load(data, begin) & kept
+    return mix(value, block | (CASE & kept)), (seen | block) & HIGH
 
 
 @njit(inline="always")
@@ -124,7 +137,7 @@ def split_by_table(data, begin, end, fold, words, n, used):
             past = at + size
         elif becomes == SEPARATOR:
             if used > first:
-                n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used, ZERO))
+                n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used))
                 first = used
         elif becomes <= SEVERAL:
             place = SEVERAL - becomes
@@ -136,11 +149,11 @@ def split_by_table(data, begin, end, fold, words, n, used):
                     used = encode(form, used, one)
                     past = at + size
                 elif used > first:
-                    n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used, ZERO))
+                    n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used))
                     first = used
         at += size
     if used > first:
-        n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used, ZERO))
+        n = push(words, n, start, past, first, used - first, hash_bytes(form, first, used))
     return n, used
 
 
@@ -165,7 +178,7 @@ def add_plain(data, begin, end, words, n):
         while place < end and data[place] < 0x80:
             place += 1
         if place > begin:
-            n = push(words, n, begin, place, -1, place - begin, hash_bytes(data, begin, place, CASE))
+            n = push(words, n, begin, place, -1, place - begin, hash_run(data, begin, place)[0])
         begin = place + 3
     return n
 
@@ -192,8 +205,9 @@ def split_plain(data, begin, end, words, n, limit):
             place = at + lowest(edges)
             edges &= edges - ONE
             if inside:
-                if is_ascii(data, start, place):
-                    n = push(words, n, start, place, -1, place - start, hash_bytes(data, start, place, CASE))
+                value, high = hash_run(data, start, place)
+                if high == ZERO:
+                    n = push(words, n, start, place, -1, place - start, value)
                 elif n + place - start < len(words.begin) and is_plain(data, start, place):
                     n = add_plain(data, start, place, words, n)
                 else:
@@ -207,10 +221,10 @@ def split_plain(data, begin, end, words, n, limit):
         at += 64
     if not inside:
         return n, end, end
-    if not is_ascii(data, start, end):
+    value, high = hash_run(data, start, end)
+    if high:
         return n, start, end
-    n = push(words, n, start, end, -1, end - start, hash_bytes(data, start, end, CASE))
-    return n, end, end
+    return push(words, n, start, end, -1, end - start, value), end, end
 
 
 @njit(nogil=True, cache=True)
