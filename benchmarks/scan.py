@@ -6,7 +6,7 @@ Speeds are MB of text for each second of CPU time, medians of rounds in which al
 
     python benchmarks/scan.py              200 MB; peers that are not installed are left out and named
     python benchmarks/scan.py --mb 20      a quick look
-    pip install datatrove==0.10.1 spacy lm_eval==0.4.13      the peers
+    pip install datatrove==0.10.1 'xxhash<4' regex spacy lm_eval==0.4.13      the peers
 """
 
 from __future__ import annotations

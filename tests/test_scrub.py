@@ -640,6 +640,7 @@ def test_a_file_that_was_not_read_to_its_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     raw = gzip.compress(json_lines([{"text": filler(400, seed=i)} for i in range(100)]))
     (tmp_path / "corpus" / "a.jsonl.gz").write_bytes(raw[:-20])
+    (tmp_path / "corpus" / "b.jsonl").write_bytes(json_lines([{"text": filler(400, seed=1)}]))
     run_scan(tmp_path, tmp_path / "corpus")
     with pytest.raises(DataError, match="only part of it was scanned"):
         scrub.scrub(tmp_path / "scan", tmp_path / "out", on_progress=quietly)

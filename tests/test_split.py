@@ -139,6 +139,12 @@ def test_what_does_not_belong_together_is_refused(scanned: Path, evaluated: Path
     run(Settings(tasks=(f"{SMALL}/subtraction",), limit=5, out=other), lambda: ScriptedModel(calculate))
     with pytest.raises(DataError, match="run and scan the same task"):
         compare([other], scanned, out=tmp_path / "compare")
+    with pytest.raises(DataError, match="no such file or directory"):
+        compare([tmp_path / "nowhere"], scanned, out=tmp_path / "compare")
+    (tmp_path / "samples_x.jsonl").write_text('{"doc_id": 1}\n')
+    with pytest.raises(DataError, match=r"samples_x\.jsonl"):
+        compare([tmp_path / "samples_x.jsonl"], scanned, out=tmp_path / "compare")
+    (tmp_path / "samples_x.jsonl").unlink()
     with pytest.raises(DataError, match=r"neither run\.json nor"):
         compare([tmp_path], scanned, out=tmp_path / "compare")
 

@@ -14,6 +14,7 @@ from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
 from evalkit.report import csv, html, latex, markdown
 
+LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1")  # of lm_eval, as far as they are means
 LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
 
 
@@ -48,6 +49,8 @@ def compare(
     comparisons: list[Comparison] = []
     signatures: list[str] = []
     for path in runs:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or directory; give a run's directory or logged samples")
         logged = sorted(path.glob(LM_EVAL)) if path.is_dir() else [path]
         if path.is_dir() and (path / "run.json").exists():
             found = _of_run(path, sorted_examples, stored, parts)
@@ -108,11 +111,15 @@ def _of_logged(
     if len(splits) > 1:
         raise DataError(f"{path}: logged samples are of one task, and the scan has {len(splits)}; scan for one task")
     [(task, chosen)] = splits.items()
-    for metric in ("acc", "acc_norm", "exact_match", "em", "f1"):
+    problem: DataError | None = None
+    compared = 0
+    for metric in LOGGED_METRICS:
         try:
             samples = read_lm_eval(files, task=task, metric=metric, shots=0)
-        except DataError:
+        except DataError as error:  # of several metrics a file has few
+            problem = error
             continue
+        compared += 1
         yield comparison.compare(
             samples,
             chosen,
@@ -122,6 +129,8 @@ def _of_logged(
             metric=logged_mean(samples, metric),
             parts={example: touched for (_, example), touched in parts.items()},
         )
+    if not compared and problem is not None:
+        raise problem
 
 
 def _described(path: Path) -> dict[str, list]:  # type: ignore[type-arg]  # JSON

@@ -21,6 +21,7 @@ from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError
 
 BLOCK_BYTES = 4 << 20
+STEP_BYTES = 1 << 16
 LONGEST_DOCUMENT = 1 << 29  # bytes; one that is longer ends its shard, as a decompression bomb would
 PLACES = 20  # named of each kind of trouble
 USUAL_FIELDS = ("text", "content", "document", "raw_content", "body", "article")
@@ -112,19 +113,39 @@ def _lines(shard: Shard, reading: Reading, text_field: str | None) -> Iterator[B
                 room.resize(2 * room.size)
                 room.raw[:held] = raw
             wanted = room.size - held if left is None else min(room.size - held, left)
-            got = file.readinto(room.raw[held : held + wanted].data) if wanted else 0  # type: ignore[attr-defined]
+            got, failure = _fill(file, room.raw[held : held + wanted])
             left = None if left is None else left - got
             filled = held + got
-            end = filled if got == 0 else _after_newline(room.raw[:filled])
+            is_last = got == 0 and failure is None
+            end = filled if is_last else _after_newline(room.raw[:filled])
             if end:
                 name = name or _find_field(room.raw[:end], shard)
                 yield from _block_of_lines(room, end, name, reading)
             held = filled - end
             room.raw[:held] = room.raw[end:filled].copy()
-            if got == 0:
+            if failure is not None:
+                raise failure
+            if is_last:
                 break
         if left:
             raise EOFError(f"the file ends {left:,} bytes early; it changed during the scan")
+
+
+def _fill(file: IO[bytes], room: NDArray[np.uint8]) -> tuple[int, Exception | None]:
+    """Read into room until it is full or the file ends: bytes read, and what broke them off.
+
+    It reads in small steps, since a decompressor that fails gives nothing of the step it fails in.
+    """
+    filled = 0
+    try:
+        while filled < len(room):
+            got = file.readinto(room[filled : filled + STEP_BYTES].data)  # type: ignore[attr-defined]
+            if not got:
+                break
+            filled += got
+    except (OSError, EOFError, pyarrow.ArrowException) as error:
+        return filled, error
+    return filled, None
 
 
 def _whole_lines(file: IO[bytes], shard: Shard) -> tuple[int, int]:

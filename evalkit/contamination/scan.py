@@ -87,6 +87,7 @@ def scan(settings: Settings, *, on_progress: OnProgress = ignore) -> Outcome | N
         found = findings.merge(files, test)
         if settings.strict:
             refuse_gaps(found)
+        refuse_nothing(found)
         overlaps = findings.overlaps(found, test)
         shown = scan_report.build(overlaps, found, test)
         findings.write_matches(directory / "matches.parquet", found, test)
@@ -97,6 +98,18 @@ def scan(settings: Settings, *, on_progress: OnProgress = ignore) -> Outcome | N
         )
         directories.remove_stale(directory, list(files.values()))
     return Outcome(directory, overlaps, shown)
+
+
+def refuse_nothing(found: Findings) -> None:
+    """Raise DataError where no document was read: a test set is not clean because nobody looked."""
+    if found.documents:
+        return
+    reasons = [f"{places[0]}: {what}" for what, places in found.places.items()]
+    reasons += [f"{file}: {reason}" for file, reason in found.failures]
+    because = f" ({reasons[0]})" if reasons else ""
+    raise DataError(
+        f"found no documents in the corpus{because}, expected at least one; check --corpus and --text-field"
+    )
 
 
 def refuse_gaps(found: Findings) -> None:
