@@ -273,10 +273,11 @@ class Line:
     scores: tuple[Cell, Cell, Cell]  # all, dirty, clean, as they print
     counts: tuple[int, int, int]
     relative: float | None  # percent
+    shots: int | None = None  # None where it is not known
     further: tuple[Cell, ...] = ()
 
 
-FURTHER = ("shots", "n, unscanned", "clean - all", "detectable", "flags")
+FURTHER = ("n, unscanned", "clean - all", "detectable", "flags")
 
 
 def table(
@@ -312,6 +313,7 @@ def published_table(rows: Sequence[PublishedRow], *, relative: Relative = "gpt3_
 
 def _arrange(lines: Sequence[Line], further: tuple[str, ...], *, caption: str, notes: Sequence[str]) -> Table:
     has_partitions = any(line.partition is not None for line in lines)
+    has_shots = any(line.shots is not None for line in lines)
     shown = sorted(lines, key=lambda line: line.counts[2] / max(1, line.counts[0]))
     body: list[tuple[Cell, ...]] = []
     for line in shown:
@@ -322,6 +324,7 @@ def _arrange(lines: Sequence[Line], further: tuple[str, ...], *, caption: str, n
                 *[line.partition] * has_partitions,
                 line.metric,
                 line.n,
+                *[line.shots] * has_shots,
                 *(cell for pair in zip(line.scores, line.counts, strict=True) for cell in pair),
                 100 * clean / total if total else None,
                 line.relative,
@@ -329,7 +332,16 @@ def _arrange(lines: Sequence[Line], further: tuple[str, ...], *, caption: str, n
             )
         )
     scores = ("all", "n, all", "dirty", "n, dirty", "clean", "n, clean")
-    columns = ("task", *["split"] * has_partitions, "metric", "N", *scores, "clean, %", "relative difference, %")
+    columns = (
+        "task",
+        *["split"] * has_partitions,
+        "metric",
+        "N",
+        *["shots"] * has_shots,
+        *scores,
+        "clean, %",
+        "relative difference, %",
+    )
     return Table((*columns, *further), tuple(body), caption, notes=tuple(tables.clean(note) for note in notes))
 
 
@@ -345,8 +357,8 @@ def _line(comparison: Comparison, *, relative: Relative, partition: str | None) 
         scores=(_shown(scores[0], scale), _shown(scores[1], scale), _shown(scores[2], scale)),
         counts=(_count(scores[0]), _count(scores[1]), _count(scores[2])),
         relative=_percent(relate(clean.value, whole.value)) if clean and whole else None,
+        shots=comparison.shots,
         further=(
-            comparison.shots,
             _count(comparison.unscanned),
             _shown(comparison.difference, scale),
             None if comparison.detectable is None else scale * comparison.detectable,
