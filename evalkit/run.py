@@ -13,7 +13,7 @@ from evalkit.errors import ModelMemoryError, UsageError
 from evalkit.interfaces import LanguageModel, OnProgress, Progress
 from evalkit.plan import Ask, Batch
 from evalkit.records import Example, Generate, Prompt, Response, Result, Sample, Table, Task
-from evalkit.report import csv, html, latex, markdown, notes, table
+from evalkit.report import files, notes, table
 from evalkit.settings import Settings
 from evalkit.store import Store
 
@@ -74,7 +74,7 @@ def run(settings: Settings, load_model: Callable[[], LanguageModel], *, on_progr
         signatures = sign_groups(assignments, sign)
         shown = table.build(results, notes=footnotes(results, assignments, signatures=signatures, window=window))
         title = table.clean(f"{', '.join(short_names(settings.tasks))}: {model.name}")
-        write_report(directory, shown, title=title, samples=excerpt(samples))
+        files.write(directory, shown, title=title, samples=excerpt(samples))
         manifest.write(directory, described, signatures=signatures, results=results)
     return Outcome(directory, results, shown)
 
@@ -249,11 +249,3 @@ def excerpt(samples: Iterable[Sample]) -> list[Sample]:
 def all_binary(sample: Sample) -> bool:
     """Whether every statistic is a zero or a one, so that there are few outcomes."""
     return all(number in {0.0, 1.0} for values in sample.statistics.values() for number in values)
-
-
-def write_report(directory: Path, shown: Table, *, title: str, samples: Sequence[Sample]) -> None:
-    """Write the table in every form."""
-    atomic.write(directory / "table.md", [markdown.render(shown)])
-    atomic.write(directory / "table.csv", [csv.render(shown)])
-    atomic.write(directory / "table.tex", [latex.render(shown)])
-    atomic.write(directory / "index.html", [html.render(shown, title=title, samples=samples)])

@@ -12,7 +12,7 @@ from evalkit.contamination import comparison, split
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
-from evalkit.report import csv, html, latex, markdown
+from evalkit.report import files as report
 
 LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1")  # of lm_eval, as far as they are means
 LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
@@ -65,10 +65,7 @@ def compare(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(atomic.explain(directory, error)) from error
-    atomic.write(directory / "table.md", [markdown.render(shown)])
-    atomic.write(directory / "table.csv", [csv.render(shown)])
-    atomic.write(directory / "table.tex", [latex.render(shown)])
-    atomic.write(directory / "index.html", [html.render(shown, title="Scores with and without contaminated examples")])
+    report.write(directory, shown, title="Scores with and without contaminated examples")
     return Outcome(directory, tuple(comparisons), shown)
 
 

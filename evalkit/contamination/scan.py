@@ -22,6 +22,7 @@ from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress
 from evalkit.records import Overlap, Table
+from evalkit.report import files as report_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def scan(settings: Settings, *, on_progress: OnProgress = ignore) -> Outcome | N
         shown = scan_report.build(overlaps, found, test)
         findings.write_matches(directory / "matches.parquet", found, test)
         atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
-        scan_report.write(directory, shown, scan_report.evidence(found, test))
+        longest = scan_report.evidence(found, test)
+        report_files.write(directory, shown, title="Contamination scan", more=(longest,))
         directories.finish(
             directory, described, signature=scan_report.signature(found, test), totals=findings.totals(found)
         )
@@ -130,11 +132,14 @@ def execute(
     if settings.shard is not None:
         number, of = settings.shard
         mine = mine[number::of]
-    left = [(shard, path) for shard, path in mine if shard_scan.load(path) is None]
     report = Reporter([shard for shard, _ in mine], on_progress)
+    left: list[tuple[Shard, Path]] = []
     for shard, path in mine:
-        if (shard, path) not in left:
-            report(shard, shard_scan.load(path))
+        result = shard_scan.load(path)
+        if result is None:
+            left.append((shard, path))
+        else:
+            report(shard, result)
     workers = min(settings.workers or os.cpu_count() or 1, len(left))
     try:
         for shard, path in run(left, test, settings=settings, directory=directory, workers=workers):

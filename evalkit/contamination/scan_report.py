@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit import atomic, text
+from evalkit import text
 from evalkit.contamination import normalise
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import SHORTEST, Index
 from evalkit.contamination.kernels.matches import MOST
 from evalkit.records import Overlap, Table
-from evalkit.report import csv, html, latex, markdown
 from evalkit.report.table import clean
 from evalkit.signature import DIGITS, version
 
@@ -127,11 +126,3 @@ def evidence(findings: Findings, test: Index) -> Table:
         rows.append((clean(match.task), clean(match.example), match.words, parts, clean(match.document), clean(shown)))
     columns = ("task", "example", "words", "part", "document", "shared words")
     return Table(columns, tuple(rows), "The longest match of each example, the longest first")
-
-
-def write(directory: Path, shown: Table, longest: Table) -> None:
-    """Write the table in every form."""
-    atomic.write(directory / "table.md", [markdown.render(shown)])
-    atomic.write(directory / "table.csv", [csv.render(shown)])
-    atomic.write(directory / "table.tex", [latex.render(shown)])
-    atomic.write(directory / "index.html", [html.render(shown, title="Contamination scan", more=(longest,))])
