@@ -31,6 +31,7 @@ from evalkit.cli_flags import (
     read_paths,
     read_shots,
 )
+from evalkit.cli_output import show
 from evalkit.errors import EvalkitError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,6 @@ def run(
     out: OutFlag = None,
 ) -> None:
     """Evaluate a model on tasks and write a report. A run that was stopped goes on with the same command."""
-    from evalkit.report import terminal
     from evalkit.report.progress import ProgressDisplay
     from evalkit.run import run as evaluate
     from evalkit.settings import Settings
@@ -105,9 +105,7 @@ def run(
             what = f"{kept:,} of {last.total:,} examples" if last and kept else "nothing"
             typer.echo(f"interrupted: {what} answered and kept; the same command continues this run", err=True)
             raise typer.Exit(INTERRUPTED) from None
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
-    typer.echo(f"report: {outcome.directory / 'index.html'}")
+    show(outcome.table, outcome.directory)
 
 
 @app.command()
@@ -238,8 +236,8 @@ def train(
     typer.echo(f"loss curve: {outcome.curve}")
 
 
+app.add_typer(cli_contamination.scan_app, name="scan")
 for command in (
-    cli_contamination.scan,
     cli_contamination.split,
     cli_contamination.compare,
     cli_contamination.scrub,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,21 +9,36 @@ from typing import Annotated
 import typer
 
 from evalkit.cli_flags import directory, read_names, read_part
+from evalkit.cli_output import show
+
+scan_app = typer.Typer(invoke_without_command=True)
 
 
+@scan_app.callback()
 def scan(
+    context: typer.Context,
     corpus: Annotated[
-        list[str], typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
-    ],
+        list[str] | None, typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
+    ] = None,
     task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
     ] = None,
+    demonstrations: Annotated[
+        bool, typer.Option("--demonstrations", help="Scan for the pools of demonstrations too.")
+    ] = False,
     ngram: Annotated[int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")] = None,
     kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
     normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
+    edited: Annotated[bool, typer.Option("--edited", help="Look for edited copies too, at half the speed.")] = False,
+    substrings: Annotated[bool, typer.Option("--substrings", help="Look for GPT-4's 50-character substrings.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the substrings that are drawn.")] = 0,
     text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
+    text_lines: Annotated[
+        bool, typer.Option("--text-lines", help="Text files have a document a line; else a file is one.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; without it, one a core.")] = None,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="local, or ray: tasks of a running cluster.")] = "local",
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Scan a part of N, from 0; without it, the rest, and the report.")
     ] = None,
@@ -35,19 +49,26 @@ def scan(
     ] = None,
 ) -> None:
     """Find the test examples that a corpus contains. A scan that was stopped goes on with the same command."""
+    if context.invoked_subcommand is not None:
+        return
     from evalkit.contamination import scan as scanning
-    from evalkit.report import terminal
     from evalkit.report.progress import ProgressDisplay
 
     settings = scanning.Settings(
         tasks=read_names(task),
-        corpus=tuple(corpus),
+        corpus=tuple(corpus or ()),
         data=data,
+        demonstrations=demonstrations,
         ngram=ngram,
         kept=kept,
         normaliser=normaliser,
+        is_edited=edited,
+        with_substrings=substrings,
+        seed=seed,
         text_field=text_field,
+        text_lines=text_lines,
         workers=workers,
+        engine=engine,
         shard=None if shard is None else read_part(shard),
         strict=strict,
         out=out,
@@ -55,11 +76,20 @@ def scan(
     with ProgressDisplay(sys.stderr, unit="MB") as display:
         outcome = scanning.scan(settings, on_progress=display)
     if outcome is None:
-        typer.echo(f"part {shard} is scanned; the same command without --shard writes the report")
+        typer.echo(f"part {shard} is scanned; `evalkit scan merge DIR` writes the report when all parts are")
         return
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
-    typer.echo(f"report: {outcome.directory / 'index.html'}")
+    show(outcome.table, outcome.directory)
+
+
+@scan_app.command()
+def merge(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory that all parts were scanned into.")],
+) -> None:
+    """Write the report of a scan whose parts were scanned with --shard."""
+    from evalkit.contamination import scan as scanning
+
+    outcome = scanning.merge(scan)
+    show(outcome.table, outcome.directory)
 
 
 MeasureFlag = Annotated[
@@ -102,7 +132,6 @@ def compare(
 ) -> None:
     """Show the scores of runs on all, clean and dirty examples; no model runs again."""
     from evalkit.contamination.compare import compare as score_again
-    from evalkit.report import terminal
 
     outcome = score_again(
         runs,
@@ -112,9 +141,7 @@ def compare(
         relative=relative,  # type: ignore[arg-type]  # it is checked there
         out=out,
     )
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(outcome.table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
-    typer.echo(f"report: {outcome.directory / 'index.html'}")
+    show(outcome.table, outcome.directory)
 
 
 def scrub(
@@ -136,4 +163,8 @@ def scrub(
     typer.echo(f"{totals.documents:,} documents: {totals.untouched:,} untouched, {totals.split:,} split into", nl=False)
     typer.echo(f" {totals.pieces:,} pieces, {totals.emptied:,} emptied, {totals.removed:,} removed")
     typer.echo(f"{totals.matches:,} matches, {totals.boilerplate:,} of them ignored as boilerplate")
+    if no_cap and totals.unkept:
+        typer.echo(
+            f"{totals.unkept:,} matches of common phrases may still stand: scan the new corpus, and scrub it again"
+        )
     typer.echo(f"corpus: {out / scrubbing.CORPUS}")

@@ -3,19 +3,22 @@
 Rows of files become examples by `Task.columns`, which says in what column each of evalkit's names is found:
 
     target      the right answer, or a list of right answers; the first is shown in demonstrations
-    label       instead of target: the place of the right answer among the choices from 0, or its text
+    label       the place of the right answer among the choices from 0, or its text; where `Task.columns` names both
+                this and target, a row needs one of them, and target comes first
     choices     the candidate answers, where the task file has none that all examples share
     id          the example's own name; without it, a hash of the row
     cluster     equal for examples that are near-duplicates of each other
 
 A name that is not in `Task.columns` is its own column. All other columns are fields for the template under their own
-names, and any further name in `Task.columns` renames one. Answers get the space before them that files leave out.
+names, and any further name in `Task.columns` renames one. Among choices, true and false are the choices of these texts,
+or else the places 1 and 0, also as the words of a CSV file. Answers get the space before them that files leave out.
 A row without the task's columns but with `context` and `completion`, the form of GPT-3's released files, brings its own
 prompt: the context is shown as it stands and the completion is the target.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -27,9 +30,11 @@ from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
 
-ANSWERS = ("target", "label", "choices")
+RIGHT = ("target", "label")
+ANSWERS = (*RIGHT, "choices")
 IDENTITY = ("id", "cluster")
 READY_MADE = ("context", "completion")
+WRITTEN = {"true": True, "false": False}
 
 
 def load(source: Source, *, task: Task) -> tuple[Example, ...]:
@@ -99,10 +104,13 @@ def _examples(rows: Iterable[tuple[Place, Row]], *, task: Task) -> Iterator[Exam
 
 def _example(row: Row, *, name: str, place: Place, task: Task) -> Example:
     wanted = {key: column for key, column in task.columns.items() if key not in IDENTITY}
-    missing = [column for column in wanted.values() if column not in row]
+    missing = [repr(column) for key, column in wanted.items() if key not in RIGHT and column not in row]
+    answers = [wanted[key] for key in RIGHT if key in wanted]
+    if answers and not any(column in row for column in answers):
+        missing.append(" or ".join(map(repr, answers)))
     is_ready_made = all(column in row for column in READY_MADE) and (bool(missing) or not _has_answer(row, task))
     if missing and not is_ready_made:
-        raise DataError(f"{place}: missing column {missing[0]!r}; {_columns_found(row)}")
+        raise DataError(f"{place}: missing column {missing[0]}; {_columns_found(row)}")
     cluster = row.get(task.columns.get("cluster", "cluster"))
     fields = dict(row)
     if is_ready_made:
@@ -117,7 +125,7 @@ def _example(row: Row, *, name: str, place: Place, task: Task) -> Example:
 
 
 def _has_answer(row: Row, task: Task) -> bool:
-    return any(task.columns.get(key, key) in row for key in ("target", "label"))
+    return any(task.columns.get(key, key) in row for key in RIGHT)
 
 
 def _choices(row: Row, *, place: Place, task: Task) -> tuple[str, ...]:
@@ -130,19 +138,30 @@ def _choices(row: Row, *, place: Place, task: Task) -> tuple[str, ...]:
 def _targets(row: Row, *, choices: tuple[str, ...], place: Place, task: Task) -> tuple[str, ...]:
     column = task.columns.get("target", "target")
     if column in row:
-        return _spaced(_texts(row[column], column=column, place=place))
+        value = row[column]
+        chosen = _chosen(value, choices) if str(value).lower() in WRITTEN else None
+        return (chosen,) if chosen else _spaced(_texts(value, column=column, place=place))
     label = task.columns.get("label", "label")
     if label not in row or not choices:
         expected = f"{column!r}, or {label!r} with choices" if label not in row else "'choices' beside the label"
         raise DataError(f"{place}: missing column {expected}; {_columns_found(row)}")
-    value = row[label]
-    if isinstance(value, int) and 0 <= value < len(choices):  # true and false are 1 and 0
-        return (choices[value],)
-    if isinstance(value, str) and _spaced((value,))[0] in choices:
-        return _spaced((value,))
-    raise DataError(
-        f"{place}: column {label!r}: found {value!r}, expected 0 to {len(choices) - 1} or one of the choices"
-    )
+    chosen = _chosen(row[label], choices)
+    if chosen is None:
+        raise DataError(
+            f"{place}: column {label!r}: found {row[label]!r}, expected 0 to {len(choices) - 1} or one of the choices"
+        )
+    return (chosen,)
+
+
+def _chosen(value: object, choices: tuple[str, ...]) -> str | None:
+    """Return the choice that a label means; None where it means none."""
+    if isinstance(value, str | bool):
+        named = [each for each in _spaced((str(value), str(value).lower())) if each in choices]
+        if named:
+            return named[0]
+    if isinstance(value, str):  # a CSV file has nothing but text
+        value = {str(place): place for place in range(len(choices))}.get(value, WRITTEN.get(value.lower()))
+    return choices[value] if isinstance(value, int) and 0 <= value < len(choices) else None
 
 
 def _check_choice(targets: tuple[str, ...], choices: tuple[str, ...], *, place: Place) -> None:
@@ -177,6 +196,8 @@ def _columns_found(row: Row) -> str:
 def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
     import datasets
 
+    # It tells of every retry, and the one line that is raised in the end says it all.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     split = str(source.settings.get("split", "test"))
     try:
         # No code of a dataset is ever run: trust_remote_code keeps its default, False.
@@ -190,7 +211,7 @@ def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{source.location}: no such file or folder here, and split {split!r} of a hub dataset of this name "
-            f"cannot be loaded: {reason}"
+            f"cannot be loaded: {reason.rstrip('.')}; check name and network, or give a file of examples with --data"
         ) from error
     for number, row in enumerate(loaded, start=1):
         place = f"{source.location}, split {split}, row {number}"

@@ -76,3 +76,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def ignore(_: Progress) -> None:
+    """Report progress to nobody."""

@@ -192,6 +192,8 @@ class Overlap:
     longest: int  # words of the longest match
     documents: int  # that hold a match
     parts: tuple[str, ...]  # of the example that matches touch
+    edited: float | None = None  # share of its words that one document has in their order; None where not looked for
+    substrings: int | None = None  # of its three of 50 characters that the corpus has; None where not looked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ GENERATORS = {
     "arithmetic": "evalkit.arithmetic:examples",
 }
 METRICS = {
+    "accuracy": "evalkit.metrics.choice:Accuracy",
+    "accuracy_of_sums": "evalkit.metrics.choice:AccuracyOfSums",
     "exact_match": "evalkit.metrics.exact:ExactMatch",
 }
 MODELS = {

@@ -10,10 +10,10 @@ from pathlib import Path
 from evalkit import atomic, encoding, fewshot, manifest, plan, prompt, request, score, signature
 from evalkit.assignment import Assignment, gather, short_names
 from evalkit.errors import ModelMemoryError, UsageError
-from evalkit.interfaces import LanguageModel, OnProgress, Progress
+from evalkit.interfaces import LanguageModel, OnProgress, Progress, ignore
 from evalkit.plan import Ask, Batch
 from evalkit.records import Example, Generate, Prompt, Response, Result, Sample, Table, Task
-from evalkit.report import files, notes, table
+from evalkit.report import data_notes, files, notes, table
 from evalkit.settings import Settings
 from evalkit.store import Store
 
@@ -36,10 +36,6 @@ class Question:
     example: Example
     prompt: Prompt | None  # None where not even the example alone fits the window
     asks: tuple[Ask, ...]
-
-
-def ignore(_: Progress) -> None:
-    """Report progress to nobody."""
 
 
 def run(settings: Settings, load_model: Callable[[], LanguageModel], *, on_progress: OnProgress = ignore) -> Outcome:
@@ -228,13 +224,13 @@ def sign_groups(assignments: Sequence[Assignment], sign: score.Sign) -> tuple[st
 
 
 def footnotes(
-    results: Sequence[Result], assignments: Iterable[Assignment], *, signatures: Sequence[str], window: int
+    results: Sequence[Result], assignments: Sequence[Assignment], *, signatures: Sequence[str], window: int
 ) -> tuple[str, ...]:
     """Write the notes under the table."""
     names = {assignment.task.name for assignment in assignments}
     single = [result for result in results if result.task in names and result.subset == score.ALL]
     means = [result for result in results if result.task not in names]
-    return notes.write(single, means=means, signatures=signatures, window=window)
+    return (*data_notes.write(assignments), *notes.write(single, means=means, signatures=signatures, window=window))
 
 
 def excerpt(samples: Iterable[Sample]) -> list[Sample]:

@@ -37,7 +37,7 @@ def share(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
 @pytest.mark.parametrize("scheme", [Scheme(), Scheme(shingle=5, hashes=64, seed=9)])
 def test_signatures_and_estimates_are_those_of_datasketch(scheme: Scheme) -> None:
     given = texts(1, 12)
-    spelled = minhash._spell(pack(given), scheme)
+    spelled = minhash.spell(pack(given), scheme.normaliser)
     theirs = []
     for values in np.split(spelled.values, np.cumsum(spelled.counts)[:-1]):
         one = MinHash(num_perm=scheme.hashes, seed=scheme.seed, hashfunc=int)
@@ -53,7 +53,7 @@ def test_signatures_and_estimates_are_those_of_datasketch(scheme: Scheme) -> Non
 def test_datasketch_goes_on_with_our_signatures() -> None:
     scheme = Scheme()
     one, both = to_datasketch(sign(pack(["a b c d", "a b c d e"]), scheme, window=9, step=5))
-    spelled = minhash._spell(pack(["c d e"]), scheme)
+    spelled = minhash.spell(pack(["c d e"]), scheme.normaliser)
     one.update(int(minhash.shingle_hashes(spelled.values, scheme)[0]))
     assert one == both
 

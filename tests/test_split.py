@@ -86,6 +86,7 @@ def test_scores_of_a_stored_run_are_compared(scanned: Path, evaluated: Path, tmp
         "table.csv",
         "table.tex",
         "index.html",
+        "comparison.json",
     }
 
 

@@ -11,7 +11,7 @@ MODULES = {
     if "_data" not in path.parts
 }
 MAIN_PATHS = {"evalkit.run", "evalkit.preview", "evalkit.contamination.scan", "evalkit.contamination.compare"}
-TOP = {"evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_flags", "evalkit.__main__"}
+TOP = {"evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_flags", "evalkit.cli_output", "evalkit.__main__"}
 LONGEST = 450
 
 

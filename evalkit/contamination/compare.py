@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evalkit import atomic, encoding
-from evalkit.contamination import comparison, split
+from evalkit import atomic, encoding, score, task
+from evalkit.contamination import comparison, demonstrations, gain, items, split
+from evalkit.contamination.comparison import Aggregation
+from evalkit.contamination.demonstrations import Demonstrations
+from evalkit.contamination.gain import Curves
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
-from evalkit.errors import DataError, StorageError, UsageError
+from evalkit.errors import DataError, StorageError, TaskError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
 from evalkit.report import files as report
 
 LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1")  # of lm_eval, as far as they are means
 LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
+FILE = "comparison.json"
+COVERAGE = ("token-coverage", "llama2")  # measures that Llama 2's four subsets are told by
+
+Described = dict[str, Any]  # Any: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, and what is shown beside it."""
+
+    comparison: Comparison
+    demonstrations: Demonstrations | None  # None where none was shown, or the scan did not look for them
+    lacks_pool: bool  # whether demonstrations were shown that the scan did not look for
+    curves: Curves | None  # None where no scored example could be scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +44,18 @@ class Outcome:
 
     directory: Path
     comparisons: tuple[Comparison, ...]
+    rows: tuple[Row, ...]
     table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A scan, with its examples sorted under one measure."""
+
+    stored: split.Stored
+    splits: Mapping[str, Split]  # of tasks
+    pools: Mapping[str, Split]  # of what tasks draw demonstrations from, by the task's name
+    values: Mapping[str, Mapping[str, float]]  # of the measure, by task and example
 
 
 def compare(
@@ -43,99 +74,180 @@ def compare(
     """
     if relative not in comparison.RELATIVE:
         raise UsageError(f"--relative: found {relative!r}, expected {' or '.join(comparison.RELATIVE)}")
-    stored = split.load(scan)
-    sorted_examples = {each.task: each for each in split.splits(stored, measure=measure, threshold=threshold)}
-    parts = {(overlap.task, overlap.example): overlap.parts for overlap in stored.overlaps}
-    comparisons: list[Comparison] = []
+    scanned = load(scan, measure=measure, threshold=threshold)
+    rows: list[Row] = []
     signatures: list[str] = []
+    more: list[Table] = []
     for path in runs:
         if not path.exists():
             raise DataError(f"{path}: no such file or directory; give a run's directory or logged samples")
         logged = sorted(path.glob(LM_EVAL)) if path.is_dir() else [path]
         if path.is_dir() and (path / "run.json").exists():
-            found = _of_run(path, sorted_examples, stored, parts)
-            signatures += _described(path)["signatures"]
+            described = _described(path)
+            found = list(_of_run(path, described, scanned))
+            signatures += described["signatures"]
         else:
-            found = _of_logged(logged, path, sorted_examples, stored, parts)
-        comparisons += found
-    signatures += dict.fromkeys(each.signature for each in sorted_examples.values())
-    shown = comparison.table(comparisons, relative=relative, signatures=signatures)
+            found = list(_of_logged(logged, path, scanned))
+        rows += found
+        more += _more(found, scanned, run=path.name if len(runs) > 1 else None)
+    signatures += dict.fromkeys(each.signature for each in (*scanned.splits.values(), *scanned.pools.values()))
+    comparisons = tuple(row.comparison for row in rows)
+    shown = comparison.table(comparisons, relative=relative, further=tuple(_notes(rows)), signatures=signatures)
     directory = out or scan / "compare"
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(atomic.explain(directory, error)) from error
-    report.write(directory, shown, title="Scores with and without contaminated examples")
-    return Outcome(directory, tuple(comparisons), shown)
+    report.write(directory, shown, title="Scores with and without contaminated examples", more=more)
+    atomic.write(directory / FILE, [json.dumps(_fields(rows, signatures), ensure_ascii=False), "\n"])
+    return Outcome(directory, comparisons, tuple(rows), shown)
 
 
-def _of_run(
-    path: Path, splits: dict[str, Split], stored: split.Stored, parts: dict[tuple[str, str], tuple[str, ...]]
-) -> Iterator[Comparison]:
-    titles = {result["task"]: result["title"] for result in _described(path)["results"]}
+def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:
+    """Read a scan and sort its examples; pools of demonstrations stand apart from the tasks that draw from them."""
+    stored = split.load(scan)
+    splits = {each.task: each for each in split.splits(stored, measure=measure, threshold=threshold)}
+    tasks = {name: each for name, each in splits.items() if not items.has_pools([name])}
+    pools = {name: splits[items.pool_of(name)] for name in tasks if items.pool_of(name) in splits}
+    values = {name: split.values(stored, task=name, measure=measure) for name in tasks}
+    return Scanned(stored, tasks, pools, values)
+
+
+def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]:
+    titles = {result["task"]: result["title"] for result in described["results"]}
     groups: dict[tuple[str, int], list[Sample]] = {}
     for sample in _samples(path / "samples.jsonl"):
         groups.setdefault((sample.task, sample.shots), []).append(sample)
-    shared = [task for task in dict.fromkeys(task for task, _ in groups) if task in splits]
+    shared = [name for name in dict.fromkeys(name for name, _ in groups) if name in scanned.splits]
     if not shared:
         raise DataError(
-            f"{path}: has the tasks {', '.join(dict.fromkeys(task for task, _ in groups))}, and the scan "
-            f"{', '.join(splits)}; run and scan the same task"
+            f"{path}: has the tasks {', '.join(dict.fromkeys(name for name, _ in groups))}, and the scan "
+            f"{', '.join(scanned.splits)}; run and scan the same task"
         )
-    for (task, _), samples in groups.items():
-        if task not in splits:
+    own_pools = _own_pools(described)
+    for (name, _), samples in groups.items():
+        if name not in scanned.splits:
             continue
-        for name in samples[0].statistics or next(s.statistics for s in samples if s.statistics):
-            yield comparison.compare(
-                samples,
-                splits[task],
-                title=titles.get(task, task),
-                n=stored.ngram[task],
-                metric_name=name,
-                parts={example: touched for (owner, example), touched in parts.items() if owner == task},
-            )
+        pool = scanned.pools.get(name) if name in own_pools else scanned.splits[name]
+        for metric_name in samples[0].statistics or next(s.statistics for s in samples if s.statistics):
+            metric = score.load_metric(metric_name)
+            title = titles.get(name, name)
+            yield _row(samples, scanned, title=title, metric_name=metric_name, metric=metric, pool=pool)
 
 
-def _of_logged(
-    files: Sequence[Path],
-    path: Path,
-    splits: dict[str, Split],
-    stored: split.Stored,
-    parts: dict[tuple[str, str], tuple[str, ...]],
-) -> Iterator[Comparison]:
+def _of_logged(files: Sequence[Path], path: Path, scanned: Scanned) -> Iterator[Row]:
     if not files:
         raise DataError(f"{path}: found neither run.json nor {LM_EVAL}; give a run's directory or logged samples")
-    if len(splits) > 1:
-        raise DataError(f"{path}: logged samples are of one task, and the scan has {len(splits)}; scan for one task")
-    [(task, chosen)] = splits.items()
+    if len(scanned.splits) > 1:
+        raise DataError(
+            f"{path}: logged samples are of one task, and the scan has {len(scanned.splits)}; scan for one task"
+        )
+    [name] = scanned.splits
     problem: DataError | None = None
     compared = 0
-    for metric in LOGGED_METRICS:
+    for metric_name in LOGGED_METRICS:
         try:
-            samples = read_lm_eval(files, task=task, metric=metric, shots=0)
+            samples = read_lm_eval(files, task=name, metric=metric_name, shots=0)
         except DataError as error:  # of several metrics a file has few
             problem = error
             continue
         compared += 1
-        yield comparison.compare(
-            samples,
-            chosen,
-            title=task,
-            n=stored.ngram[task],
-            metric_name=metric,
-            metric=logged_mean(samples, metric),
-            parts={example: touched for (_, example), touched in parts.items()},
-        )
+        metric = logged_mean(samples, metric_name)
+        yield _row(samples, scanned, title=name, metric_name=metric_name, metric=metric, pool=None)
     if not compared and problem is not None:
         raise problem
 
 
-def _described(path: Path) -> dict[str, list]:  # type: ignore[type-arg]  # JSON
+def _row(
+    samples: Sequence[Sample],
+    scanned: Scanned,
+    *,
+    title: str,
+    metric_name: str,
+    metric: Aggregation,
+    pool: Split | None,
+) -> Row:
+    """Compare the samples of one task at one number of shots; `pool` is what demonstrations were drawn from, sorted."""
+    name = samples[0].task
+    touched = {each.example: each.parts for each in scanned.stored.overlaps if each.task == name}
+    found = comparison.compare(
+        samples,
+        scanned.splits[name],
+        title=title,
+        n=scanned.stored.ngram[name],
+        metric_name=metric_name,
+        metric=metric,
+        parts=touched,
+    )
+    is_known = pool is not None and demonstrations.are_known(samples, pool)
+    return Row(
+        comparison=found,
+        demonstrations=demonstrations.judge(samples, pool, metric_name=metric_name, metric=metric)
+        if pool is not None and is_known
+        else None,
+        lacks_pool=not is_known and any(sample.prompt and sample.prompt.demonstrations for sample in samples),
+        curves=gain.curves(found, samples, scanned.values[name], metric_name=metric_name, metric=metric),
+    )
+
+
+def _own_pools(described: Described) -> frozenset[str]:
+    """Name the tasks of a run that draw demonstrations from a pool of their own, as their files say today."""
+    settings = described["settings"]
+    if settings["data"] is not None:
+        return frozenset()
+    found: set[str] = set()
+    for name in settings["tasks"]:
+        with suppress(TaskError):  # the file is gone; whether demonstrations are test examples, their ids then tell
+            found |= {each.name for each in task.load(name) if each.pool is not None}
+    return frozenset(found)
+
+
+def _more(rows: Sequence[Row], scanned: Scanned, *, run: str | None) -> Iterator[Table]:
+    """Make the tables that stand under the first, task by task; `run` is named where there are several."""
+    curves: dict[str, list[Curves]] = {}
+    for row in rows:
+        if row.curves is not None:
+            curves.setdefault(row.comparison.task, []).append(row.curves)
+    for name, found in curves.items():
+        measure = scanned.splits[name].measure
+        label = ", ".join([found[0].row.title, measure, *([run] if run else [])])
+        yield gain.gain_table(found, label=label)
+        if measure.partition("(")[0] in COVERAGE and (shown := gain.subset_table(found, label=label)):
+            yield shown
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.demonstrations is not None:
+            yield demonstrations.note(row.comparison, row.demonstrations)
+    lacking = dict.fromkeys(row.comparison.title for row in rows if row.lacks_pool)
+    if lacking:
+        yield demonstrations.unscanned_note(tuple(lacking))
+
+
+def _fields(rows: Sequence[Row], signatures: Sequence[str]) -> dict[str, Any]:  # Any: JSON
+    """List what was found in full precision, with every threshold of the gain."""
+    listed = []
+    for row in rows:
+        shown, curves = row.demonstrations, row.curves
+        listed.append(
+            {
+                **dataclasses.asdict(row.comparison),
+                "demonstrations": None if shown is None else {**dataclasses.asdict(shown), "share": shown.share},
+                "gains": [dataclasses.asdict(each) for each in curves.gains] if curves else [],
+                "curve": [dataclasses.asdict(each) for each in curves.curve or ()] if curves else [],
+                "subsets": [dataclasses.asdict(each) for each in curves.subsets or ()] if curves else [],
+            }
+        )
+    return {"signatures": list(signatures), "rows": listed}
+
+
+def _described(path: Path) -> Described:
     try:
         described = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        if described.get("results") and "signatures" in described:
+        if described.get("results") and "signatures" in described and {"tasks", "data"} <= described["settings"].keys():
             return dict(described)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"{path / 'run.json'}: cannot be read, or damaged; run its command again") from error
     raise StorageError(f"{path}: found no finished run; run its command again, to the end")
 

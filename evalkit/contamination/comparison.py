@@ -163,8 +163,11 @@ def clusters_of(examples: Sequence[Example]) -> tuple[str, ...] | None:
     return tuple(f"example {each.id}" if each.cluster is None else f"cluster {each.cluster}" for each in examples)
 
 
-def difference(clean: Subset, whole: Subset) -> Estimate | None:
-    """Estimate clean minus all on examples resampled jointly; None where no clean example was scored."""
+def difference(clean: Subset, whole: Subset, *, resamples: int | None = None) -> Estimate | None:
+    """Estimate clean minus all on examples resampled jointly; None where no clean example was scored.
+
+    `resamples` None takes as many as the table's notes say.
+    """
     if clean.estimate is None:
         return None
     # Resampling goes through the examples in the order of their ids, so that the samples' own has no influence.
@@ -175,9 +178,11 @@ def difference(clean: Subset, whole: Subset) -> Estimate | None:
     values = whole.values()
     if values is None or clean.values() is None:
         rescore = rescorer([whole.statistics[at] for at in order], whole.metric)
-        return stats.part_minus_whole_of(rescore, is_clean, clusters=clusters)
+        calls = resamples or stats.RESAMPLES_OF_A_CALL
+        return stats.part_minus_whole_of(rescore, is_clean, clusters=clusters, resamples=calls)
     ordered, is_proportion = [values[at] for at in order], whole.metric.is_proportion
-    return stats.part_minus_whole(ordered, is_clean, is_proportion=is_proportion, clusters=clusters)
+    draws = resamples or stats.RESAMPLES
+    return stats.part_minus_whole(ordered, is_clean, is_proportion=is_proportion, clusters=clusters, resamples=draws)
 
 
 def rescorer(statistics: Sequence[tuple[float, ...]], metric: Aggregation) -> Callable[[NDArray[np.int64]], float]:
@@ -285,11 +290,12 @@ def table(
     *,
     relative: Relative = "plain",
     partitions: Mapping[str, str] | None = None,  # task -> dev or test
+    further: Sequence[str] = (),  # notes that stand before the signatures
     signatures: Sequence[str] = (),
 ) -> Table:
     """Arrange comparisons as Table C.1 does, the dirtiest first, with paired differences and flags beside."""
     lines = [_line(each, relative=relative, partition=(partitions or {}).get(each.task)) for each in comparisons]
-    notes = (*_notes(comparisons, relative), *signatures)
+    notes = (*_notes(comparisons, relative), *further, *signatures)
     return _arrange(lines, FURTHER, caption="Scores on all, dirty and clean examples, with 95 % intervals", notes=notes)
 
 

@@ -31,7 +31,10 @@ def default(index: Index, places: Sequence[str], *, text_field: str | None) -> P
 
 def identity(index: Index, text_field: str | None) -> dict[str, Any]:  # Any: JSON
     """List what decides which matches a document has."""
-    return {"test": index.digest, "text_field": text_field}
+    looked = index.looked
+    drawn = None if looked.substrings is None else text.digest(looked.substrings.text.tobytes().hex(), length=64)
+    also = {"edited": looked.sketches is not None, "substrings": drawn}
+    return {"test": index.digest, "text_field": text_field, **also}
 
 
 @contextlib.contextmanager
@@ -73,7 +76,10 @@ def _compare(directory: Path, described: dict[str, Any]) -> None:  # Any: JSON
     if not isinstance(before, dict) or before.get("kind") != KIND:
         raise StorageError(f"{directory}: holds a run, not a scan; choose another --out")
     if before.get("identity") != described["identity"]:
-        raise StorageError(f"{directory}: made for another test set, N, normaliser or text field; choose another --out")
+        raise StorageError(
+            f"{directory}: made for another test set, N, normaliser, text field, --edited or --substrings; choose "
+            "another --out"
+        )
 
 
 def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_field: str | None) -> dict[str, Any]:
@@ -95,6 +101,20 @@ def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_fi
     return plain
 
 
+def stored_settings(directory: Path) -> dict[str, Any]:  # Any: the fields' own
+    """Read back the settings of the scan that a directory was made for; StorageError where it holds none."""
+    try:
+        described = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        if described["kind"] != KIND:
+            raise StorageError(f"{directory}: holds a run, not a scan; give the directory of a scan")
+        settings = dict(described["settings"])
+    except OSError as error:
+        raise StorageError(f"{directory}: found no scan ({error.strerror}); give the directory of a scan") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{directory}: not a scan, or damaged; give the directory of a scan") from error
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
 def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own
     assert dataclasses.is_dataclass(settings)
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
@@ -102,8 +122,8 @@ def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own
 
 def shard_file(directory: Path, shard: Shard, *, seen: dict[str, Any]) -> Path:  # Any: JSON
     """Name the file that holds one shard's result: another version of the corpus, another name."""
-    key = text.digest([str(shard.path), shard.begin, shard.end, shard.size, shard.modified], seen, length=24)
-    return directory / SHARDS / f"{key}.npz"
+    piece = [str(shard.path), shard.form, shard.begin, shard.end, shard.size, shard.modified]
+    return directory / SHARDS / f"{text.digest(piece, seen, length=24)}.npz"
 
 
 def remove_stale(directory: Path, files: Sequence[Path]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,16 @@ from evalkit.contamination.kernels import matches, sketches
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.sketches import FIELDS, LONGEST, Progress, Sketches
 from evalkit.contamination.kernels.words import BASE, Fold, room
+from evalkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from evalkit.contamination.measures import Runs
 
 SHINGLE = 3  # words
 SAMPLED = 32  # shingles of a piece, the rarest of them
 SHORTEST = 8  # words of an example, as for exact matches
 MORE_THAN_HALF = 3  # aligned words that a copy needs beside half of the piece's
+IS_COPY = 0.5  # of an example's words in one document, in their order
 COMMON = 3  # pieces: a shingle in more of them counts one, any other two
 BITS_A_KEY = 16  # of the bitmap that is asked first
 
@@ -41,6 +47,25 @@ class Copy:
     begin: int  # bytes of the document's text
     end: int
     share: float  # of the example's words that are aligned; of a long example, over all pieces found
+
+
+@dataclass(frozen=True, slots=True)
+class EditedCopy:
+    """Share of the example's words that one document has in their order; a copy from half of them on.
+
+    The measure is this project's own. A scan that looks for edited copies keeps it, no run of words shows it.
+    """
+
+    name: ClassVar[str] = "edited"
+    threshold: ClassVar[float | None] = IS_COPY
+    mean_is_share: ClassVar[bool] = True
+    n: ClassVar[int] = SHORTEST
+
+    def value(self, runs: Runs) -> float:
+        """Give what the scan found; UsageError where it did not look."""
+        if runs.edited is None:
+            raise UsageError("--measure edited: the scan did not look for edited copies; scan with --edited")
+        return runs.edited
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit import atomic
-from evalkit.contamination import measures, shard_scan
+from evalkit.contamination import edited, measures, shard_scan
 from evalkit.contamination.documents import PLACES, Reading
 from evalkit.contamination.index import Index
+from evalkit.contamination.kept import Kept
+from evalkit.contamination.kernels import sketches
+from evalkit.contamination.kernels.matches import FIELDS
+from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.measures import Runs
 from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError
 from evalkit.records import Match, Overlap
 
 ROWS_AT_ONCE = 1 << 16
+HELD = 1 << 21  # matches of a scan, all of which are kept; of more, each example keeps an equal number, the longest
+LEAST_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Findings:
 
     found: NDArray[np.int64]  # (M, FIELDS) as the kernel gives them; documents are numbered over the whole corpus
     first: NDArray[np.int64]  # (E + 1,) the first match of each example
+    edited: NDArray[np.int64] | None  # (M, sketches.FIELDS), documents likewise; None where not looked for
+    substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS), documents likewise; None where not looked for
     times: NDArray[np.int64]  # (E,) matches of each example, those that were not kept too
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
     documents: int
@@ -76,24 +84,29 @@ class Findings:
 
 
 def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
-    """Put the results of all shards together; StorageError where one is missing."""
-    kept: list[NDArray[np.int64]] = []
+    """Put the results of all shards together, in bounded memory; StorageError where one is missing."""
     named: list[tuple[Path, int, int]] = []
     whole = Reading()
     failures: list[tuple[str, str]] = []
     places: dict[str, tuple[str, ...]] = {}
     times = np.zeros(len(test.items), np.int64)
     before: dict[Path, int] = {}  # lines or rows of each file so far
+    most = max(LEAST_KEPT, HELD // len(test.items))
+    found = Kept(FIELDS, by=(0,), length=2, limit=HELD, most=most)
+    copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=most)
+    contained = Kept(SUBSTRING_FIELDS, by=(0, 1), length=None, limit=HELD, most=most)
     for shard, path in files.items():
         result = shard_scan.load(path)
         if result is None:
             raise StorageError(f"{path}: the result of a shard is missing or damaged; run the same command again")
         reading, lines = result.reading, before.get(shard.path, 0)
         named.append((shard.path, whole.lines, lines))
-        rows = result.found.copy()
-        rows[:, 3] += whole.lines
-        kept.append(rows)
-        times += result.times
+        hits = result.hits
+        for kept, rows, document in ((found, hits.found, 3), (copied, hits.edited, 3), (contained, hits.substrings, 2)):
+            if rows is not None:
+                rows[:, document] += whole.lines
+                kept.add(rows)
+        times += hits.times
         for what, count in reading.trouble.items():
             whole.trouble[what] = whole.trouble.get(what, 0) + count
             names = tuple(f"{shard.path}:{lines + line + 1}" for line in reading.places[what])
@@ -104,11 +117,20 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
         whole.documents += reading.documents
         whole.text_bytes += reading.text_bytes
         before[shard.path] = lines + reading.lines
-    found = np.concatenate(kept)
-    found = found[np.lexsort((found[:, 4], found[:, 3], found[:, 1], found[:, 0]))]
-    first = np.searchsorted(found[:, 0], np.arange(len(test.items) + 1))
+    rows = found.rows()
+    rows = rows[np.lexsort((rows[:, 4], rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Findings(
-        found, first, times, tuple(named), whole.documents, whole.text_bytes, whole.trouble, places, tuple(failures)
+        found=rows,
+        first=np.searchsorted(rows[:, 0], np.arange(len(test.items) + 1)),
+        edited=copied.rows() if test.looked.sketches is not None else None,
+        substrings=contained.rows() if test.looked.substrings is not None else None,
+        times=times,
+        files=tuple(named),
+        documents=whole.documents,
+        text_bytes=whole.text_bytes,
+        trouble=whole.trouble,
+        places=places,
+        failures=tuple(failures),
     )
 
 
@@ -117,6 +139,7 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
 
     The value is the share of the example's words in such runs.
     """
+    copied, contained = _edited_shares(findings, test), _substring_counts(findings, test)
     judged = []
     for number, item in enumerate(test.items):
         words, needed = test.length(number), test.needed(number)
@@ -135,9 +158,30 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
                 longest=int(runs.length.max(initial=0)),
                 documents=len(np.unique(runs.document)),
                 parts=measures.touched_parts(runs),
+                edited=None if copied is None else copied.get(number, 0.0),
+                substrings=None if contained is None else int(contained[number]),
             )
         )
     return tuple(judged)
+
+
+def _edited_shares(findings: Findings, test: Index) -> dict[int, float] | None:
+    """Give the largest share of each example's words that a document has in their order; None where not looked for."""
+    if findings.edited is None:
+        return None
+    lengths = [test.length(number) for number in range(len(test.items))]
+    shares: dict[int, float] = {}
+    for copy in edited.copies(findings.edited, lengths):
+        shares[copy.example] = max(shares.get(copy.example, 0.0), copy.share)
+    return shares
+
+
+def _substring_counts(findings: Findings, test: Index) -> NDArray[np.int64] | None:
+    """Count each example's substrings that the corpus holds, (E,); None where they were not looked for."""
+    if findings.substrings is None:
+        return None
+    found = np.unique(findings.substrings[:, :2], axis=0)
+    return np.bincount(found[:, 0], minlength=len(test.items))
 
 
 def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
@@ -154,38 +198,52 @@ def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
     }
 
 
-def write_matches(path: Path, findings: Findings, test: Index) -> None:
-    """Write all matches as parquet, a row each, whole or not at all; StorageError where the disk refuses."""
+MATCHES = ("word", "words", "document", "begin", "end", "document_word")  # columns after task and example
+COPIES = (*MATCHES, "aligned")
+SUBSTRINGS = ("substring", "document", "begin", "end")
+
+
+def write_matches(directory: Path, findings: Findings, test: Index) -> None:
+    """Write matches.parquet, and edited.parquet and substrings.parquet where these were looked for: a row a match.
+
+    Each file is written whole or not at all; StorageError where the disk refuses.
+    """
+    rows = {"matches": (findings.found, MATCHES), "edited": (findings.edited, COPIES)}
+    rows["substrings"] = (findings.substrings, SUBSTRINGS)
+    for name, (found, columns) in rows.items():
+        path = directory / f"{name}.parquet"
+        if found is None:
+            path.unlink(missing_ok=True)
+        else:
+            _write_parquet(path, found, columns, findings, test)
+
+
+def _write_parquet(
+    path: Path, found: NDArray[np.int64], columns: tuple[str, ...], findings: Findings, test: Index
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema(
-        [
-            ("task", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
-            ("example", pyarrow.string()),
-            ("word", pyarrow.int32()),
-            ("words", pyarrow.int32()),
-            ("document", pyarrow.string()),
-            ("begin", pyarrow.int64()),
-            ("end", pyarrow.int64()),
-            ("document_word", pyarrow.int64()),
-        ]
-    )
+    kinds = {"document": pyarrow.string(), "begin": pyarrow.int64(), "end": pyarrow.int64()}
+    kinds["document_word"] = pyarrow.int64()
+    named = [("task", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())), ("example", pyarrow.string())]
+    schema = pyarrow.schema([*named, *((column, kinds.get(column, pyarrow.int32())) for column in columns)])
     beside = path.with_name(f".{path.name}.partial")
     try:
         with pyarrow.parquet.ParquetWriter(beside, schema, compression="zstd") as writer:
-            for begin in range(0, len(findings.found), ROWS_AT_ONCE):
-                rows = findings.found[begin : begin + ROWS_AT_ONCE]
+            for begin in range(0, len(found), ROWS_AT_ONCE):
+                rows = found[begin : begin + ROWS_AT_ONCE]
                 items = [test.items[number] for number in rows[:, 0].tolist()]
-                columns = [
+                values: list[Any] = [  # Any: pyarrow is untyped
                     pyarrow.array([item.task for item in items]).dictionary_encode(),
                     pyarrow.array([item.id for item in items]),
-                    rows[:, 1].astype(np.int32),
-                    rows[:, 2].astype(np.int32),
-                    pyarrow.array([findings.name(document) for document in rows[:, 3].tolist()]),
-                    *(rows[:, column] for column in (4, 5, 6)),
                 ]
-                writer.write_table(pyarrow.table(columns, schema=schema))
+                for column, value in zip(columns, rows[:, 1:].T, strict=True):
+                    if column == "document":
+                        values.append(pyarrow.array([findings.name(document) for document in value.tolist()]))
+                    else:
+                        values.append(pyarrow.array(value, schema.field(column).type))
+                writer.write_table(pyarrow.table(values, schema=schema))
         beside.replace(path)
     except (OSError, pyarrow.ArrowException) as error:
         beside.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from evalkit.contamination import normalise
 from evalkit.contamination.kernels import matches
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.words import BASE, Fold, room
-from evalkit.contamination.shard_scan import Looked
+from evalkit.contamination.looked import Looked
 from evalkit.errors import DataError
 from evalkit.text import digest
 

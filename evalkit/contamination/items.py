@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit import dataset, prompt, rows, task
@@ -11,12 +12,14 @@ from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Task
 
 PLAIN = "texts"  # the task that plain texts count as
+POOL = " (demonstrations)"  # ends the name of the group that a task's pool is scanned as
 
 
-def gather(tasks: Sequence[str], *, data: str | None) -> tuple[Item, ...]:
+def gather(tasks: Sequence[str], *, data: str | None, demonstrations: bool = False) -> tuple[Item, ...]:
     """Read the examples of tasks, or of `data`: the examples of one task, or without a task lines of id and text.
 
-    Raises TaskError, DataError or UsageError for what cannot be read.
+    With `demonstrations`, what tasks draw demonstrations from follows as groups of their own, as far as that is not
+    the examples themselves. Raises TaskError, DataError or UsageError for what cannot be read.
     """
     if not tasks:
         if data is None:
@@ -24,19 +27,37 @@ def gather(tasks: Sequence[str], *, data: str | None) -> tuple[Item, ...]:
         return tuple(_plain(Path(data)))
     return tuple(
         Item(each.name, example.id, parts(each, example))
-        for each, examples in load(tasks, data=data)
+        for each, examples in load(tasks, data=data, demonstrations=demonstrations)
         for example in examples
     )
 
 
-def load(tasks: Sequence[str], *, data: str | None) -> Iterator[tuple[Task, tuple[Example, ...]]]:
-    """Yield tasks with all their examples, or those of `data`. Raises TaskError, DataError or UsageError."""
+def load(
+    tasks: Sequence[str], *, data: str | None, demonstrations: bool = False
+) -> Iterator[tuple[Task, tuple[Example, ...]]]:
+    """Yield tasks with all their examples, or those of `data`; then, with `demonstrations`, their pools.
+
+    A pool comes as a task of its own name, as `pool_of` gives it. Raises TaskError, DataError or UsageError.
+    """
     found = {each.name: each for name in tasks for each in task.load(name)}
     if data is not None and len(found) > 1:
         raise UsageError(f"--data holds the examples of one task, found {len(found)} tasks; name one")
-    for each in found.values():
-        chosen = each if data is None else dataset.with_data(each, data)
-        yield chosen, dataset.load(chosen.source, task=chosen)
+    chosen = [each if data is None else dataset.with_data(each, data) for each in found.values()]
+    for each in chosen:
+        yield each, dataset.load(each.source, task=each)
+    for each in chosen if demonstrations else ():
+        if each.pool is not None:
+            yield replace(each, name=pool_of(each.name)), dataset.load(each.pool, task=each)
+
+
+def pool_of(name: str) -> str:
+    """Name the group that a task's pool of demonstrations is scanned as."""
+    return f"{name}{POOL}"
+
+
+def has_pools(names: Iterable[str]) -> bool:
+    """Tell whether pools of demonstrations are among the groups of a scan."""
+    return any(name.endswith(POOL) for name in names)
 
 
 def parts(each: Task, example: Example) -> tuple[Part, ...]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.contamination.edited import EditedCopy
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 
@@ -35,6 +36,8 @@ class Runs:
     length: NDArray[np.int64]  # (M,) words
     document: NDArray[np.int64]  # (M,) number of the document; any, as long as documents differ in it
     place: NDArray[np.int64] | None = None  # (M,) first word in the document; None where the scan did not keep it
+    edited: float | None = None  # as records.Overlap
+    substrings: int | None = None  # as records.Overlap
 
     def __post_init__(self) -> None:
         columns = [self.length, self.document, *([] if self.place is None else [self.place])]
@@ -365,5 +368,5 @@ def _settings(name: str, given: str) -> dict[str, Any]:  # Any: whole numbers an
 
 MEASURES = {
     each.name: each
-    for each in (Gpt3, NgramRatio, TokenCoverage, LongestMatch, Llama2, HelmBinary, HelmJaccard, HelmToken)
+    for each in (Gpt3, NgramRatio, TokenCoverage, LongestMatch, Llama2, HelmBinary, HelmJaccard, HelmToken, EditedCopy)
 }

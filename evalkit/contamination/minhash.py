@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.contamination import normalise
+from evalkit.contamination.index import kernel_fold
 from evalkit.contamination.kernels import matches, sketches
 from evalkit.contamination.kernels.octets import PADDING
-from evalkit.contamination.kernels.words import MIX, Fold, room
+from evalkit.contamination.kernels.words import MIX, room
 from evalkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def sign(texts: matches.Texts, scheme: Scheme, *, window: int, step: int) -> Sig
         raise ValueError(
             f"found step {step} and window {window}, expected a step that skips no shingle between windows"
         )
-    spelled = _spell(texts, scheme)
+    spelled = spell(texts, scheme.normaliser)
     hashes = shingle_hashes(spelled.values, scheme)
     counts = spelled.counts
     windows = np.where(counts < scheme.shingle, 0, 1 + np.maximum(0, -((window - counts) // step)))
@@ -140,24 +141,9 @@ def pack(texts: Sequence[str]) -> matches.Texts:
     return matches.Texts(data, np.cumsum([0, *map(len, encoded)], dtype=np.int64))
 
 
-def shingle_hashes(values: NDArray[np.uint64], scheme: Scheme) -> NDArray[np.uint32]:
-    """Hash the shingles of words (W,) to 32 bits: (W - shingle + 1,)."""
-    return _shorten(_shingles(values, scheme.shingle))
-
-
-@cache
-def permutations(scheme: Scheme) -> NDArray[np.uint32]:
-    """Draw datasketch's permutations, (2, K): `a`, which is odd, and `b`."""
-    # datasketch 2.0.0, MinHash._init_permutations
-    draw = np.random.RandomState(scheme.seed)
-    a = draw.randint(0, 1 << 31, scheme.hashes, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    b = draw.randint(0, 1 << 32, scheme.hashes, dtype=np.uint32)
-    return np.array([a, b])
-
-
-def _spell(texts: matches.Texts, scheme: Scheme) -> sketches.Spelled:
-    table = normalise.table(scheme.normaliser)
-    fold = Fold(scheme.normaliser == "gpt3", table.single, table.several)
+def spell(texts: matches.Texts, normaliser: str) -> sketches.Spelled:
+    """Split texts into words."""
+    fold = kernel_fold(normaliser)
     sizes = np.diff(texts.offsets)
     total, longest = int(sizes.sum()), int(sizes.max(initial=0))
     spelled = sketches.Spelled(
@@ -171,10 +157,26 @@ def _spell(texts: matches.Texts, scheme: Scheme) -> sketches.Spelled:
     return sketches.Spelled(spelled.values[:count], spelled.begin[:count], spelled.end[:count], spelled.counts)
 
 
-def _shingles(values: NDArray[np.uint64], words: int) -> NDArray[np.uint64]:
+def shingles(values: NDArray[np.uint64], words: int) -> NDArray[np.uint64]:
+    """Hash the shingles of words (W,) to 64 bits: (W - words + 1,), or none."""
     hashes = np.zeros(max(0, len(values) - words + 1), np.uint64)
     matches.hash_ngrams(values, words, hashes)
     return hashes
+
+
+def shingle_hashes(values: NDArray[np.uint64], scheme: Scheme) -> NDArray[np.uint32]:
+    """Hash the shingles of words (W,) to 32 bits: (W - shingle + 1,)."""
+    return _shorten(shingles(values, scheme.shingle))
+
+
+@cache
+def permutations(scheme: Scheme) -> NDArray[np.uint32]:
+    """Draw datasketch's permutations, (2, K): `a`, which is odd, and `b`."""
+    # datasketch 2.0.0, MinHash._init_permutations
+    draw = np.random.RandomState(scheme.seed)
+    a = draw.randint(0, 1 << 31, scheme.hashes, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    b = draw.randint(0, 1 << 32, scheme.hashes, dtype=np.uint32)
+    return np.array([a, b])
 
 
 def _shorten(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
@@ -182,9 +184,9 @@ def _shorten(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def _shingle_sets(texts: Sequence[str], scheme: Scheme) -> list[NDArray[np.uint64]]:
-    spelled = _spell(pack(texts), scheme)
+    spelled = spell(pack(texts), scheme.normaliser)
     words = np.split(spelled.values, np.cumsum(spelled.counts)[:-1]) if len(texts) else []
-    return [np.unique(_shingles(each, max(1, min(scheme.shingle, len(each))))) for each in words]
+    return [np.unique(shingles(each, max(1, min(scheme.shingle, len(each))))) for each in words]
 
 
 def _true_jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:

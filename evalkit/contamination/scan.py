@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from evalkit import atomic
 from evalkit.contamination import directory as directories
-from evalkit.contamination import findings, index, items, scan_report, shard_scan, shards
+from evalkit.contamination import edited, engines, findings, index, items, scan_report, shard_scan, shards, substrings
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import Index
 from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError, UsageError
-from evalkit.interfaces import OnProgress, Progress
+from evalkit.interfaces import OnProgress, Progress, ignore
 from evalkit.records import Overlap, Table
 from evalkit.report import files as report_files
+
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,17 @@ class Settings:
     tasks: tuple[str, ...]
     corpus: tuple[str, ...]  # files, folders and globs
     data: str | None = None  # other examples for the one task, or lines of id and text without a task
+    demonstrations: bool = False  # whether the pools that demonstrations are drawn from are scanned for too
     ngram: int | None = None  # None chooses N for each task by the paper's rule
     kept: int = index.SHORTEST  # words of the shortest match that is kept
     normaliser: str = "gpt3"
     text_field: str | None = None
+    text_lines: bool = False  # whether each line of a text file is a document, or else the file
+    is_edited: bool = False  # whether edited copies are looked for, beside runs of words
+    with_substrings: bool = False  # whether GPT-4's substrings of 50 characters are looked for, beside runs of words
+    seed: int = 0  # of the substrings
     workers: int | None = None  # None is one a core
+    engine: str = "local"  # or "ray"
     shard: tuple[int, int] | None = None  # of a job array: only shards i, i + n, ... from 0, and no report
     strict: bool = False  # stop at what cannot be read
     out: Path | None = None
@@ -48,6 +53,8 @@ class Settings:
                 raise UsageError(f"--{flag}: found {value}, expected 1 to 1000")
         if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
             raise UsageError(f"--shard: found {self.shard[0]}/{self.shard[1]}, expected i/n with i from 0 to n - 1")
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine: found {self.engine!r}, expected {' or '.join(ENGINES)}")
         if not self.corpus:
             raise UsageError("found no corpus; give --corpus with files, folders or globs")
 
@@ -61,45 +68,77 @@ class Outcome:
     table: Table
 
 
-def ignore(_: Progress) -> None:
-    """Report progress to nobody."""
-
-
 def scan(settings: Settings, *, on_progress: OnProgress = ignore) -> Outcome | None:
     """Scan a corpus for the examples of tasks; None where other shards of a job array are still to be done.
 
-    A scan that was stopped goes on where it was. What it finds does not depend on the order of shards or the number of
-    workers. Raises EvalkitError for what cannot be carried out; what cannot be read is counted and reported.
+    A scan that was stopped goes on where it was. What it finds does not depend on the order of shards, the number of
+    workers or the engine. Raises EvalkitError for what cannot be carried out; what cannot be read is counted and
+    reported.
     """
-    test = index.build(
-        items.gather(settings.tasks, data=settings.data),
-        normaliser=settings.normaliser,
-        ngram=settings.ngram,
-        kept=settings.kept,
-    )
-    plan = shards.plan(settings.corpus)
+    test, plan = prepare(settings)
     directory = settings.out or directories.default(test, settings.corpus, text_field=settings.text_field)
     described = directories.describe(test, settings, plan, text_field=settings.text_field)
     with directories.claim(directory, described):
         files = {shard: directories.shard_file(directory, shard, seen=described["identity"]) for shard in plan}
         execute(files, test, settings=settings, directory=directory, on_progress=on_progress)
-        if settings.shard is not None:
-            return None
-        found = findings.merge(files, test)
-        if settings.strict:
-            refuse_gaps(found)
-        refuse_nothing(found)
-        overlaps = findings.overlaps(found, test)
-        shown = scan_report.build(overlaps, found, test)
-        findings.write_matches(directory / "matches.parquet", found, test)
-        atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
-        longest = scan_report.evidence(found, test)
-        report_files.write(directory, shown, title="Contamination scan", more=(longest,))
-        directories.finish(
-            directory, described, signature=scan_report.signature(found, test), totals=findings.totals(found)
-        )
-        directories.remove_stale(directory, list(files.values()))
+        return None if settings.shard is not None else conclude(files, test, settings=settings, directory=directory)
+
+
+def merge(directory: Path) -> Outcome:
+    """Write the report of a scan whose parts were scanned as a job array, with the settings of these.
+
+    Raises StorageError where a part is still missing.
+    """
+    settings = replace(Settings(**directories.stored_settings(directory)), shard=None, out=directory)
+    test, plan = prepare(settings)
+    described = directories.describe(test, settings, plan, text_field=settings.text_field)
+    with directories.claim(directory, described):
+        files = {shard: directories.shard_file(directory, shard, seen=described["identity"]) for shard in plan}
+        missing = sum(not path.exists() for path in files.values())
+        if missing:
+            raise StorageError(
+                f"{directory}: found the results of {len(files) - missing:,} of {len(files):,} shards; scan the parts "
+                "that are missing, or run the scan command without --shard"
+            )
+        return conclude(files, test, settings=settings, directory=directory)
+
+
+def conclude(files: Mapping[Shard, Path], test: Index, *, settings: Settings, directory: Path) -> Outcome:
+    """Put the results of all shards together, judge the examples, and write the report."""
+    found = findings.merge(files, test)
+    if settings.strict:
+        refuse_gaps(found)
+    refuse_nothing(found)
+    overlaps = findings.overlaps(found, test)
+    shown = scan_report.build(overlaps, found, test)
+    findings.write_matches(directory, found, test)
+    atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
+    longest = scan_report.evidence(found, test)
+    report_files.write(directory, shown, title="Contamination scan", more=(longest,))
+    described = directories.describe(test, settings, tuple(files), text_field=settings.text_field)
+    directories.finish(
+        directory, described, signature=scan_report.signature(found, test), totals=findings.totals(found)
+    )
+    directories.remove_stale(directory, list(files.values()))
     return Outcome(directory, overlaps, shown)
+
+
+def prepare(settings: Settings) -> tuple[Index, tuple[Shard, ...]]:
+    """Index the test set, and list the shards of the corpus."""
+    test = index.build(
+        items.gather(settings.tasks, data=settings.data, demonstrations=settings.demonstrations),
+        normaliser=settings.normaliser,
+        ngram=settings.ngram,
+        kept=settings.kept,
+    )
+    kernel = test.looked.kernel
+    looked = replace(
+        test.looked,
+        sketches=edited.build(kernel.values, kernel.first) if settings.is_edited else None,
+        substrings=substrings.build(test.items, seed=settings.seed) if settings.with_substrings else None,
+    )
+    test = replace(test, looked=looked)
+    return test, shards.plan(settings.corpus, text_lines=settings.text_lines)
 
 
 def refuse_nothing(found: Findings) -> None:
@@ -132,90 +171,47 @@ def execute(
     if settings.shard is not None:
         number, of = settings.shard
         mine = mine[number::of]
-    report = Reporter([shard for shard, _ in mine], on_progress)
-    left: list[tuple[Shard, Path]] = []
+    report = Reporter(sum(shard.bytes for shard, _ in mine), on_progress)
+    left: list[engines.Job] = []
     for shard, path in mine:
         result = shard_scan.load(path)
         if result is None:
-            left.append((shard, path))
+            left.append(engines.Job(len(left), shard, path))
         else:
-            report(shard, result)
+            report.add(shard.bytes, result.reading.documents, len(result.hits.found))
+    report.look(np.zeros((0, engines.BOARD_COLUMNS), np.int64))
+    folder = directory.resolve() / directories.INDEX
+    bench = engines.Bench(folder, test.looked, settings.text_field, report.look)
     workers = min(settings.workers or os.cpu_count() or 1, len(left))
     try:
-        for shard, path in run(left, test, settings=settings, directory=directory, workers=workers):
-            report(shard, shard_scan.load(path))
+        if settings.engine == "ray":
+            working = engines.cluster(left, bench, workers=settings.workers)
+        elif workers > 1:
+            working = engines.processes(left, bench, workers=workers)
+        else:
+            working = engines.here(left, bench)
+        for _ in working:
+            pass
     except OSError as error:
         raise StorageError(atomic.explain(directory, error)) from error
-
-
-def run(
-    left: Sequence[tuple[Shard, Path]], test: Index, *, settings: Settings, directory: Path, workers: int
-) -> Iterator[tuple[Shard, Path]]:
-    """Scan shards here or in worker processes, and yield each when its result is on the disk."""
-    if workers <= 1:
-        for shard, path in left:
-            shard_scan.save(path, shard_scan.scan(shard, test.looked, text_field=settings.text_field))
-            yield shard, path
-        return
-    shared = directory / directories.INDEX
-    test.looked.save(shared)
-    # The largest first, so that no worker is left with a large one at the end.
-    order = sorted(left, key=lambda each: -work(each[0]))
-    # Not forked: a copy of a process that runs threads, as Arrow does, may hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=be_quiet) as pool:
-            jobs = {pool.submit(scan_one, shared, *each, settings.text_field): each for each in order}
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-                    yield jobs[job]
-            except BaseException:
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise StorageError(
-            "a worker process was killed, for want of memory it may be; give fewer --workers (finished shards are kept)"
-        ) from error
     finally:
-        shutil.rmtree(shared, ignore_errors=True)
-
-
-def be_quiet() -> None:
-    """Leave Ctrl-C to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def scan_one(shared: Path, shard: Shard, path: Path, text_field: str | None) -> None:
-    """Scan one shard in a worker process."""
-    shard_scan.save(path, shard_scan.scan(shard, look_for(shared), text_field=text_field))
-
-
-@cache
-def look_for(shared: Path) -> shard_scan.Looked:
-    """Map the index, once a process."""
-    return shard_scan.look_for(shared)
-
-
-def work(shard: Shard) -> int:
-    """Tell how much there is to read, in bytes of the file."""
-    return shard.size if shard.form == "parquet" or shard.compression else shard.end - shard.begin
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Reporter:
     """Adds up what the shards have brought, and reports it."""
 
-    def __init__(self, mine: Sequence[Shard], on_progress: OnProgress) -> None:
-        self._total = max(1, sum(map(work, mine)) >> 20)
-        self._bytes = self._documents = self._matches = 0
+    def __init__(self, total: int, on_progress: OnProgress) -> None:
+        self._total = max(1, total >> 20)
+        self._before = np.zeros(engines.BOARD_COLUMNS, np.int64)
         self._on_progress = on_progress
 
-    def __call__(self, shard: Shard, result: shard_scan.ShardResult | None) -> None:
-        """Report one shard as scanned."""
-        self._bytes += work(shard)
-        if result is not None:
-            self._documents += result.reading.documents
-            self._matches += len(result.found)
-        detail = f"{self._documents:,} documents, {self._matches:,} matches"
-        self._on_progress(Progress("scanning", min(self._bytes >> 20, self._total), self._total, detail))
+    def add(self, size: int, documents: int, matches: int) -> None:
+        """Count a shard that an earlier start has scanned."""
+        self._before += size, documents, matches
+
+    def look(self, board: engines.Board) -> None:
+        """Report how far all shards are."""
+        size, documents, matches = (self._before + board.sum(axis=0)).tolist()
+        detail = f"{documents:,} documents, {matches:,} matches"
+        self._on_progress(Progress("scanning", min(size >> 20, self._total), self._total, detail))

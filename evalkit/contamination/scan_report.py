@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from evalkit import text
-from evalkit.contamination import normalise
+from evalkit.contamination import boilerplate, normalise
+from evalkit.contamination.edited import IS_COPY
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import SHORTEST, Index
 from evalkit.contamination.kernels.matches import MOST
@@ -17,7 +19,10 @@ from evalkit.records import Overlap, Table
 from evalkit.report.table import clean
 from evalkit.signature import DIGITS, version
 
-COLUMNS = ("task", "N", "examples", "too short", "dirty", "clean", "clean, %", "longest match", "documents")
+COUNTS = ("task", "N", "examples", "too short", "dirty", "not boilerplate", "clean", "clean, %")
+EDITED = "copies"  # edited or not
+SUBSTRINGS = "50 characters"
+EXTREMES = ("longest match", "documents")
 EVIDENCE = 50  # matches shown
 WORDS_SHOWN = 60
 
@@ -36,6 +41,8 @@ def overlap_lines(overlaps: Iterable[Overlap], test: Index) -> Iterator[str]:
             "longest": overlap.longest,
             "documents": overlap.documents,
             "parts": list(overlap.parts),
+            "edited": overlap.edited,
+            "substrings": overlap.substrings,
         }
         yield json.dumps(fields, ensure_ascii=False) + "\n"
 
@@ -54,6 +61,8 @@ def read_overlaps(path: Path) -> tuple[Overlap, ...]:
             longest=row["longest"],
             documents=row["documents"],
             parts=tuple(row["parts"]),
+            edited=row["edited"],
+            substrings=row["substrings"],
         )
         for row in rows
     )
@@ -61,6 +70,12 @@ def read_overlaps(path: Path) -> tuple[Overlap, ...]:
 
 def build(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Table:
     """Count clean and dirty examples by task."""
+    common = _without_boilerplate(findings, test)
+    looked_for: dict[str, Callable[[Overlap], bool]] = {}
+    if findings.edited is not None:
+        looked_for[EDITED] = _is_copy
+    if findings.substrings is not None:
+        looked_for[SUBSTRINGS] = _has_substring
     rows = []
     for task, n in test.ngram.items():
         here = [overlap for overlap in overlaps if overlap.task == task]
@@ -70,23 +85,61 @@ def build(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Table
         share = 100 * clean_ones / scanned if scanned else None
         longest = max(overlap.longest for overlap in here)
         documents = max(overlap.documents for overlap in here)
-        rows.append((clean(task), n, len(here), len(here) - scanned, dirty, clean_ones, share, longest, documents))
+        counts = (clean(task), n, len(here), len(here) - scanned, dirty, common[task], clean_ones, share)
+        also = [sum(is_found(overlap) for overlap in here) for is_found in looked_for.values()]
+        rows.append((*counts, *also, longest, documents))
     caption = "Test examples that the corpus contains"
-    return Table(COLUMNS, tuple(rows), caption, tuple(clean(note) for note in _notes(findings, test)))
+    notes = _notes(overlaps, findings, test)
+    columns = (*COUNTS, *looked_for, *EXTREMES)
+    return Table(columns, tuple(rows), caption, tuple(clean(note) for note in notes))
 
 
-def _notes(findings: Findings, test: Index) -> Iterator[str]:
+def _is_copy(overlap: Overlap) -> bool:
+    return overlap.edited is not None and overlap.edited >= IS_COPY
+
+
+def _has_substring(overlap: Overlap) -> bool:
+    return bool(overlap.substrings)
+
+
+def _without_boilerplate(findings: Findings, test: Index) -> Counter[str]:
+    """Count by task the examples that are dirty when boilerplate is left out."""
+    counts: Counter[str] = Counter()
+    for number in np.flatnonzero(np.diff(findings.first)).tolist():
+        needed, task = test.needed(number), test.items[number].task
+        if needed is not None:
+            left = boilerplate.without_boilerplate([findings.runs(number, test)], n=test.ngram[task]).runs[0]
+            counts[task] += bool((left.length >= needed).any())
+    return counts
+
+
+def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iterator[str]:
     yield (
         f"An example is dirty where N of its words in a row stand in a document, or all of an example of {SHORTEST} to "
         "N - 1 words (Brown 2020, Appendix C). Shorter ones cannot be told and count as neither clean nor dirty."
     )
-    yield "Longest match in words, and most documents that hold one example."
+    yield (
+        f"Not boilerplate: dirty too when spans of words that more than {boilerplate.CAP} documents hold are left out, "
+        "as for cleaning a corpus. Longest match in words, and most documents that hold one example."
+    )
+    if findings.edited is not None:
+        beside = sum(_is_copy(overlap) and overlap.is_dirty is False for overlap in overlaps)
+        yield (
+            f"{EDITED.capitalize()}: half of the example's words or more stand in one document in their order, as they "
+            f"are or edited; {beside:,} of them are clean by the rule of N words."
+        )
+    if findings.substrings is not None:
+        beside = sum(_has_substring(overlap) and overlap.is_dirty is False for overlap in overlaps)
+        yield (
+            "50 characters: one of three substrings of 50 letters and digits, or all of a shorter example, stands in a "
+            f"document (OpenAI 2023, GPT-4, Appendix C); {beside:,} of them are clean by the rule of N words."
+        )
     yield f"{findings.documents:,} documents with {findings.text_bytes / 1e6:,.1f} MB of text were read."
     cut = int((findings.times > np.diff(findings.first)).sum())
     if cut:
         yield (
-            f"{cut:,} examples have more than {MOST} matches in a part of the corpus, of which {MOST} and longer ones "
-            "are kept: verdicts and longest matches are exact, counts of documents and coverage lower bounds."
+            f"{cut:,} examples have more matches than are kept (those of {MOST} places in a part of the corpus, and "
+            "longer ones): verdicts and longest matches are exact, counts of documents and coverage lower bounds."
         )
     for what, count in findings.trouble.items():
         yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(findings.places[what][:3])}."

@@ -23,10 +23,10 @@ import pyarrow
 from numpy.typing import NDArray
 
 from evalkit import atomic, manifest, text
-from evalkit.contamination import boilerplate, directory, scan_report, scrub_files, shard_scan, shards
+from evalkit.contamination import boilerplate, scrub_files, shards
 from evalkit.contamination.measures import Runs
+from evalkit.contamination.scanned import Found, Scanned, find, read_scan
 from evalkit.contamination.scrub_files import Cut
-from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress
 
@@ -70,6 +70,7 @@ class Counts:
     matches: int = 0  # of N words or a whole example, boilerplate among them
     boilerplate: int = 0  # those of them that were ignored
     colliding: int = 0  # documents with any of the matches: what would be cut without the cap
+    unkept: int = 0  # matches that the scan counted and did not keep, of phrases that a shard has hundreds of times
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,38 +96,6 @@ class Manifest:
     def totals(self) -> Counts:
         """Add up all files."""
         return Counts(*map(sum, zip(*(astuple(each.counts) for each in self.files), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """A finished scan."""
-
-    directory: Path
-    run: dict[str, Any]  # Any: JSON, as the scan wrote it
-    words: NDArray[np.int64]  # (E,) of each example
-    ngram: NDArray[np.int64]  # (E,) N of its task
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """List the files of the corpus in the scan's order."""
-        return tuple(Path(each["file"]) for each in self.run["corpus"])
-
-    @property
-    def text_field(self) -> str | None:
-        """Name the field of the text, where the scan was given one."""
-        name: str | None = self.run["identity"]["text_field"]
-        return name
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the scan found in one file."""
-
-    shards: tuple[Shard, ...]
-    lines: tuple[int, ...]  # lines or rows of each shard
-    documents: int
-    unread: int
-    matches: NDArray[np.int64]  # (M, 6) example, word in it, words, line or row of the file, begin and end in its text
 
 
 def scrub(scan_directory: Path, out: Path, *, rule: Rule = GPT3, on_progress: OnProgress) -> Manifest:
@@ -184,23 +153,6 @@ def outside(length: int, spans: Sequence[tuple[int, int]], *, window: int) -> li
     if at < length:
         left.append((at, length))
     return left
-
-
-def read_scan(place: Path) -> Scanned:
-    """Read what a scan found; DataError where it is none, is not finished or is damaged."""
-    try:
-        run = json.loads((place / directory.FILE).read_text(encoding="utf-8"))
-        if run["kind"] != directory.KIND:
-            raise KeyError("kind")
-        if "signature" not in run:
-            raise DataError(f"{place}: found a scan that is not finished; run it to its end first")
-        overlaps = scan_report.read_overlaps(place / "overlap.jsonl")
-        ngram = [run["n"][each.task] for each in overlaps]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{place}: found no scan that can be read, expected the folder that a scan has written"
-        ) from error
-    return Scanned(place, run, np.array([each.words for each in overlaps], np.int64), np.array(ngram, np.int64))
 
 
 def check_place(out: Path, scanned: Scanned) -> None:
@@ -268,34 +220,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:  # Any: JSON
     atomic.write(path, [json.dumps(content, indent=2, ensure_ascii=False), "\n"])
 
 
-def find(scanned: Scanned, path: Path) -> Found:
-    """Read what the scan found in a file: matches of N words or a whole example.
-
-    Raises DataError where the file is not the one that was scanned, or the scan could not read all of it.
-    """
-    plan = shards.plan([str(path)])
-    lines: list[int] = []
-    matches = []
-    read = unread = 0
-    for shard in plan:
-        result = shard_scan.load(directory.shard_file(scanned.directory, shard, seen=scanned.run["identity"]))
-        if result is None:
-            raise DataError(f"{path}: changed since the scan, or its results are gone; scan again")
-        if result.reading.failure:
-            raise DataError(
-                f"{path}: only part of it was scanned ({result.reading.failure}); mend it and scan again, or scan "
-                "without it"
-            )
-        rows = result.found[:, :6].copy()
-        rows[:, 3] += sum(lines)
-        needed = np.minimum(scanned.ngram, scanned.words)[rows[:, 0]]
-        matches.append(rows[rows[:, 2] >= needed])
-        lines.append(result.reading.lines)
-        read += result.reading.documents
-        unread += sum(result.reading.trouble.values())
-    return Found(plan, tuple(lines), read, unread, np.concatenate(matches))
-
-
 def find_boilerplate(scanned: Scanned, cap: int) -> set[tuple[int, int, int]]:
     """Find the runs that are boilerplate: example, word in it and words; see `boilerplate.without_boilerplate`."""
     gathered = []
@@ -349,11 +273,12 @@ def scrub_file(
                 shutil.copyfile(shard.path, partial)
     except pyarrow.ArrowException as error:
         raise DataError(f"{shard.path}: cannot be written again: {' '.join(str(error).split())}") from error
-    if shard_scan.has_changed(shard):
+    if shards.has_changed(shard):
         raise DataError(f"{shard.path}: changed while it was scrubbed; scan again")
     counts = Counts(
         documents=found.documents,
         unread=found.unread,
+        unkept=found.unkept,
         untouched=found.documents - len(np.unique(spans[:, 0])),
         matches=len(matches),
         boilerplate=int(is_ignored.sum()),

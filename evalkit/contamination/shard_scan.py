@@ -5,105 +5,117 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination.documents import Reading, blocks
-from evalkit.contamination.kernels import matches
-from evalkit.contamination.kernels.words import Fold, room
+from evalkit.contamination import edited, shards, substrings
+from evalkit.contamination.documents import Block, Reading, blocks
+from evalkit.contamination.kept import Kept
+from evalkit.contamination.kernels import matches, sketches
+from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
+from evalkit.contamination.kernels.words import room
+from evalkit.contamination.looked import Looked
 from evalkit.contamination.shards import Shard
 
 ROOM = 1 << 16  # words held at first
 FOUND = 1 << 12  # matches there is room for at first
+HELD = 1 << 18  # edited copies, and substrings, of which all are kept; beyond them, of each piece or substring COPIES
+COPIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What some documents hold of a test set; documents as their blocks number them."""
+
+    found: NDArray[np.int64]  # (M, matches.FIELDS), ordered by document and place
+    times: NDArray[np.int64]  # (E,) matches of each example, those beyond matches.MOST too, which are not kept
+    edited: NDArray[np.int64] | None  # (M, sketches.FIELDS); None where edited copies were not looked for
+    substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS); None where they were not looked for
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What one shard holds of a test set."""
+    """What one shard holds of a test set, and what was read of it."""
 
-    found: NDArray[np.int64]  # (M, FIELDS) as the kernel gives them, with the line of the shard as the document
-    times: NDArray[np.int64]  # (E,) matches of each example, those beyond matches.MOST too, which are not kept
+    hits: Hits  # with the line of the shard as the document
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What is looked for: the part of an index that a scan needs, which processes share as files."""
-
-    fold: Fold
-    kernel: matches.Index
-
-    def save(self, folder: Path) -> None:
-        """Write all arrays; OSError where the disk refuses."""
-        folder.mkdir(exist_ok=True)
-        for group in (self.fold, self.kernel):
-            for name, value in group._asdict().items():
-                np.save(folder / f"{name}.npy", value)
+def scan(
+    shard: Shard, looked: Looked, *, text_field: str | None, on_block: Callable[[Reading, int], None] | None = None
+) -> ShardResult:
+    """Find all matches in a shard; `on_block` is told what was read and the number of matches so far."""
+    reading = Reading()
+    drawn = blocks(shard, reading, text_field=text_field)
+    hits = search(drawn, looked, on_block=None if on_block is None else partial(on_block, reading))
+    if shards.has_changed(shard):
+        reading.failure = reading.failure or "the file changed during the scan; scan again"
+    return ShardResult(hits, reading)
 
 
-def look_for(folder: Path) -> Looked:
-    """Map the arrays that `save` wrote; their pages are shared by all processes."""
-
-    def read(name: str) -> Any:  # Any: an array, or the number that it holds
-        # Mode c: arrays that cannot be written to are another kind for numba.
-        array = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        if array.ndim:
-            return array
-        return array[()] if array.dtype == np.uint64 else array.item()
-
-    fold = Fold(*map(read, Fold._fields))
-    return Looked(fold, matches.Index(*map(read, matches.Index._fields)))
-
-
-def scan(shard: Shard, looked: Looked, *, text_field: str | None) -> ShardResult:
-    """Find all matches in a shard, ordered by document and place."""
+def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int], None] | None = None) -> Hits:
+    """Find all matches in some documents; `on_block` is told their number after each block."""
     examples = len(looked.kernel.least)
     words, rows, count = room(ROOM, 3 * ROOM), np.zeros((FOUND, matches.FIELDS), np.int64), 0
     times, longest = np.zeros(examples, np.int64), np.zeros(examples, np.int64)
-    reading = Reading()
-    for block in blocks(shard, reading, text_field=text_field):
+    copies = None if looked.sketches is None else edited.Finder(looked.fold, looked.sketches)
+    aligned = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=COPIES)
+    pieces = None if looked.substrings is None else substrings.Finder(looked.substrings)
+    contained = Kept(SUBSTRING_FIELDS, by=(0, 1), length=None, limit=HELD, most=COPIES)
+    for block in blocks:
         before = count
         found = matches.Found(rows, times, longest)
         words, rows, count = matches.scan(block.texts, looked.fold, looked.kernel, words, found, count)
         rows[before:count, 3] = block.numbers[rows[before:count, 3]]
-    if has_changed(shard):
-        reading.failure = reading.failure or "the file changed during the scan; scan again"
+        if copies is not None:
+            aligned.add(_numbered(copies.scan(block.texts), block, column=3))
+        if pieces is not None:
+            contained.add(_numbered(pieces.scan(block.texts), block, column=2))
+        if on_block is not None:
+            on_block(count)
     kept = rows[:count]
     # Unclear lines are scanned after their block, and several examples match at one place: a fixed order of rows.
     order = np.lexsort((kept[:, 1], kept[:, 0], kept[:, 4], kept[:, 3]))
-    return ShardResult(kept[order], times, reading)
+    return Hits(
+        found=kept[order],
+        times=times,
+        edited=None if copies is None else aligned.rows(),
+        substrings=None if pieces is None else contained.rows(),
+    )
 
 
-def has_changed(shard: Shard) -> bool:
-    """Whether the file is another one than when the plan was made."""
-    try:
-        status = shard.path.stat()
-    except OSError:
-        return True
-    return (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified)
+def _numbered(rows: NDArray[np.int64], block: Block, *, column: int) -> NDArray[np.int64]:
+    """Name documents by their line of the shard instead of their place in the block."""
+    rows[:, column] = block.numbers[rows[:, column]]
+    return rows
 
 
 def save(path: Path, result: ShardResult) -> None:
     """Write a result; OSError where the disk refuses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    arrays = {each.name: getattr(result.hits, each.name) for each in fields(Hits)}
+    arrays["reading"] = np.array(json.dumps(asdict(result.reading)))
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            np.savez(file, found=result.found, times=result.times, reading=np.array(json.dumps(asdict(result.reading))))
+        with beside.open("wb") as file:
+            np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        beside.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def load(path: Path) -> ShardResult | None:
     """Read a result back; None where there is none that is whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return ShardResult(file["found"], file["times"], Reading(**json.loads(str(file["reading"]))))
+            others = (file[name] if name in file.files else None for name in ("edited", "substrings"))
+            hits = Hits(file["found"], file["times"], *others)
+            return ShardResult(hits, Reading(**json.loads(str(file["reading"]))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

@@ -1,24 +1,27 @@
 """The corpus as a list of shards: pieces of files that are read independently and in any order.
 
-Plain files of lines are cut at byte positions, each shard taking the lines that begin in its range; parquet files are
-cut at row groups; what is compressed is one shard a file. The plan depends on the files alone.
+Plain files of lines are cut at byte positions, each shard taking the lines that begin in its range; zstd files of lines
+are cut between frames, parquet files between row groups, datasets of the hub where they are cut already. What is
+compressed otherwise is one shard a file. The plan depends on what is to be read alone.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from evalkit.contamination import hub, zstd_frames
 from evalkit.errors import DataError
 from evalkit.registry import suggest
 
-Form: TypeAlias = Literal["lines", "array", "text", "parquet", "arrow"]
+Form: TypeAlias = Literal["lines", "text-lines", "array", "text", "parquet", "arrow", "hub"]
 Compression: TypeAlias = Literal["gzip", "zstd", "bz2"]
 
-SHARD_BYTES = 64 << 20  # of a plain file of lines
+SHARD_BYTES = 64 << 20  # of a file of lines, compressed or not
 
 FORMS: dict[str, Form] = {
     ".jsonl": "lines",
@@ -35,31 +38,50 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A piece of one file."""
+    """A piece of one file, or of one dataset of the hub."""
 
-    path: Path
+    path: Path  # or the name of a dataset, which begins with hub:
     form: Form
     compression: Compression | None
-    begin: int  # first byte, or row group
-    end: int  # byte after the last, or row group; the whole of a compressed file
-    size: int  # of the file, in bytes, when the plan was made
-    modified: int  # time of the last change, in ns
+    begin: int  # first byte, row group, or shard of a dataset
+    end: int  # the one after the last
+    size: int  # of the file, in bytes, when the plan was made; of a dataset 0 where the hub does not tell
+    modified: int  # time of the last change, in ns; 0 likewise
+    of: int  # shards that the file or the dataset was cut into
+    bytes: int  # to be read for it, as they lie on the disk; 0 where the hub does not tell
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the path leads to a file."""
+        return self.form != "hub"
 
     @property
     def is_whole(self) -> bool:
         """Whether the shard is all of its file."""
-        return self.begin == 0 and self.end == self.size
+        return self.of == 1
 
 
-def plan(places: Sequence[str], *, shard_bytes: int = SHARD_BYTES) -> tuple[Shard, ...]:
-    """List the shards of files, folders and globs; DataError where there is nothing to read.
+def plan(places: Sequence[str], *, text_lines: bool = False, shard_bytes: int | None = None) -> tuple[Shard, ...]:
+    """List the shards of files, folders, globs and datasets of the hub (`hub:OWNER/NAME:CONFIG@SPLIT`).
 
-    A file that several of them name is read once.
+    A file that several of them name is read once. With `text_lines`, each line of a text file is a document, else the
+    file is one. Raises DataError where there is nothing to read.
     """
-    files = dict.fromkeys(path.resolve() for place in places for path in _files(place))
+    files: dict[Path | str, None] = {}
+    for place in places:
+        files.update(dict.fromkeys([place] if hub.is_place(place) else [path.resolve() for path in _files(place)]))
     if not files:
         raise DataError(f"found no corpus, expected files such as {', '.join(FORMS)}")
-    return tuple(shard for path in files for shard in _shards(path, shard_bytes))
+    # Two places may lead to one dataset.
+    shards: dict[Shard, None] = {}
+    for file in files:
+        found = (
+            _of_hub(file)
+            if isinstance(file, str)
+            else _of_file(file, shard_bytes or SHARD_BYTES, text_lines=text_lines)
+        )
+        shards.update(dict.fromkeys(found))
+    return tuple(shards)
 
 
 def kind(path: Path) -> tuple[Form, Compression | None] | None:
@@ -67,6 +89,17 @@ def kind(path: Path) -> tuple[Form, Compression | None] | None:
     compression = COMPRESSIONS.get(path.suffix)
     form = FORMS.get(Path(path.stem).suffix if compression else path.suffix)
     return (form, compression) if form else None
+
+
+def has_changed(shard: Shard) -> bool:
+    """Whether the file is another one than when the plan was made; of a dataset, reading it tells."""
+    if not shard.is_file:
+        return False
+    try:
+        status = shard.path.stat()
+    except OSError:
+        return True
+    return (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified)
 
 
 def _files(place: str) -> list[Path]:
@@ -95,22 +128,34 @@ def _known() -> str:
     return f"{', '.join(FORMS)}, plain or with {', '.join(COMPRESSIONS)}"
 
 
-def _shards(path: Path, shard_bytes: int) -> list[Shard]:
+def _of_file(path: Path, shard_bytes: int, *, text_lines: bool) -> list[Shard]:
     found = kind(path)
     assert found is not None
     form, compression = found
     status = path.stat()
     size = status.st_size
+    if form == "text" and text_lines:
+        form = "text-lines"
     if compression is None and path.suffix == ".json" and _begins_array(path):
         form = "array"
     if form == "parquet":
-        ends = [(group, group + 1) for group in range(_row_groups(path))]
-    elif form == "lines" and compression is None:
-        count = max(1, -(-size // shard_bytes))
-        ends = [(size * i // count, size * (i + 1) // count) for i in range(count)]
+        groups = _row_groups(path)
+        pieces = [(number, number + 1, length) for number, length in enumerate(groups)]
     else:
-        ends = [(0, size)]
-    return [Shard(path, form, compression, begin, end, size, status.st_mtime_ns) for begin, end in ends]
+        edges = _edges(path, size, shard_bytes, compression) if form in ("lines", "text-lines") else [0, size]
+        pieces = [(begin, end, end - begin) for begin, end in pairwise(edges)]
+    return [
+        Shard(path, form, compression, begin, end, size, status.st_mtime_ns, len(pieces), length)
+        for begin, end, length in pieces
+    ]
+
+
+def _edges(path: Path, size: int, shard_bytes: int, compression: Compression | None) -> list[int]:
+    """List the bytes at which a file of lines is cut, its first and its end among them."""
+    if compression == "zstd":
+        return [0, *zstd_frames.cuts(path, piece=shard_bytes), size]
+    count = max(1, -(-size // shard_bytes)) if compression is None else 1
+    return [size * i // count for i in range(count + 1)]
 
 
 def _begins_array(path: Path) -> bool:
@@ -118,12 +163,24 @@ def _begins_array(path: Path) -> bool:
         return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
-def _row_groups(path: Path) -> int:
+def _row_groups(path: Path) -> list[int]:
+    """List the bytes of each row group, compressed."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return int(pyarrow.parquet.ParquetFile(path).metadata.num_row_groups)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+            return [sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in groups]
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as parquet ({reason}); download or write it again") from error
+
+
+def _of_hub(place: str) -> Iterable[Shard]:
+    found = hub.find(place)
+    count = len(found.shard_bytes)
+    return [
+        Shard(Path(found.name), "hub", None, i, i + 1, found.size, found.modified, count, length)
+        for i, length in enumerate(found.shard_bytes)
+    ]

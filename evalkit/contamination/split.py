@@ -106,13 +106,12 @@ def _values(stored: Stored, task: str, runs: Mapping[tuple[str, str], Runs], mea
     found = {}
     for overlap in stored.overlaps:
         if overlap.task == task and overlap.is_dirty is not None:
-            here = runs.get((task, overlap.example))
-            found[overlap.example] = 0.0 if here is None else measure.value(here)
+            found[overlap.example] = measure.value(runs[task, overlap.example])
     return found
 
 
 def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:
-    """Read the matches of a scan, by task and example; an example without any is left out."""
+    """Read the matches of a scan, by task and example; an example without words is left out."""
     import pyarrow
     import pyarrow.parquet
 
@@ -121,22 +120,25 @@ def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise StorageError(f"{path}: cannot be read; run the scan command again") from error
-    words = {(overlap.task, overlap.example): overlap.words for overlap in stored.overlaps}
     names = list(zip(table["task"].to_pylist(), table["example"].to_pylist(), strict=True))
     edges = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)] if names else []
-    columns = {name: table[name].to_numpy() for name in ("word", "words", "document_word")}
-    documents = np.unique(table["document"].to_numpy(), return_inverse=True)[1] if names else np.zeros(0, np.int64)
+    spans = {names[begin]: slice(begin, end) for begin, end in pairwise(edges)}
+    start, length, place = (table[name].to_numpy().astype(np.int64) for name in ("word", "words", "document_word"))
+    document = np.unique(table["document"].to_numpy(), return_inverse=True)[1] if names else np.zeros(0, np.int64)
     runs = {}
-    for begin, end in pairwise(edges):
-        name = names[begin]
-        runs[name] = Runs(
-            words=words[name],
-            part_words=(("all", words[name]),),
-            start=columns["word"][begin:end].astype(np.int64),
-            length=columns["words"][begin:end].astype(np.int64),
-            document=documents[begin:end].astype(np.int64),
-            place=columns["document_word"][begin:end],
-        )
+    for overlap in stored.overlaps:
+        rows = spans.get((overlap.task, overlap.example), slice(0, 0))
+        if overlap.words:
+            runs[overlap.task, overlap.example] = Runs(
+                words=overlap.words,
+                part_words=(("all", overlap.words),),
+                start=start[rows],
+                length=length[rows],
+                document=document[rows],
+                place=place[rows],
+                edited=overlap.edited,
+                substrings=overlap.substrings,
+            )
     return runs
 
 
@@ -183,6 +185,6 @@ def _rows(stored: Stored) -> dict[tuple[str, str], dict[str, object]]:
         }
     return {
         (each.name, example.id): {"id": example.id, **example.fields}
-        for each, examples in items.load(stored.tasks, data=stored.data)
+        for each, examples in items.load(stored.tasks, data=stored.data, demonstrations=items.has_pools(stored.ngram))
         for example in examples
     }

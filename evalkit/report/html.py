@@ -99,12 +99,20 @@ def _samples(samples: Sequence[Sample]) -> Iterable[str]:
             used = tables.count(sample.prompt.shots_used, "demonstration")
             yield f'<span class="label">prompt, {sample.prompt.tokens:,} tokens, {used}</span>'
             yield _preformatted(sample.prompt.context)
-        for response in sample.responses:
-            yield '<span class="label">answer</span>'
+        for label, response in zip(_labels(sample), sample.responses, strict=True):
+            yield f'<span class="label">{escape(label)}</span>'
             yield _preformatted(_said(response))
         yield '<span class="label">expected</span>'
         yield _preformatted("\n".join(sample.example.targets))
         yield "</div></details>"
+
+
+def _labels(sample: Sample) -> list[str]:
+    """Say what each response is: the likelihood of a choice, or an answer."""
+    choices = sample.example.choices
+    if len(choices) == len(sample.responses):
+        return [f"likelihood of {choice.strip()}" for choice in choices]
+    return ["answer"] * len(sample.responses)
 
 
 def _preformatted(text: str) -> str:

@@ -1,0 +1,341 @@
+"""A stored sketch of a corpus, which future test sets are looked up in without reading the corpus again.
+
+Of the five-word shingles of every document those are kept whose hash is below 1 / scale of all hashes: FracMinHash
+(Irber and others 2022), whose share of an example's sampled shingles found estimates the example's containment. Each is
+kept with its place, a stretch of STRETCH shingles of one document, since in a large corpus the shingles of any English
+sentence stand somewhere, but not together.
+
+At the usual scale of 4 an MB of text has 0.24 MB of sketch, at 8 and 16 a half and a quarter of that. Windowed MinHash
+of 64 words finds no more in 2.8 MB (benchmarks/corpus_sketch.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalkit import atomic, text
+from evalkit.contamination import normalise, sketch_file
+from evalkit.contamination.documents import PLACES, Reading, blocks
+from evalkit.contamination.index import kernel_fold
+from evalkit.contamination.kernels import samples
+from evalkit.contamination.kernels.octets import PADDING
+from evalkit.contamination.kernels.words import BASE, room
+from evalkit.contamination.shards import Shard, has_changed
+from evalkit.contamination.sketch_file import AGAIN, SketchFile
+from evalkit.errors import DataError, StorageError, UsageError
+from evalkit.interfaces import OnProgress, Progress, ignore
+
+STRETCH = 256  # shingles of a document that make a place
+MOST = 8  # places of one shingle that are kept, the first of them
+ROOM = 1 << 16  # words held at first
+AT_ONCE = 1 << 22  # shingles of a shard in memory
+RECORD = np.dtype([("hash", "<u8"), ("place", "<u4")])
+
+Batch = tuple[NDArray[np.uint64], NDArray[np.uint64]]  # hashes and places
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """What decides a sketch; a test set is looked up by the scheme of the sketch."""
+
+    shingle: int = 5  # words
+    scale: int = 4  # a power of two: one in so many shingles is kept
+    seed: int = 1  # of the choice
+    normaliser: str = "gpt3"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is out of range."""
+        normalise.find(self.normaliser)
+        if self.scale not in [1 << bits for bits in range(17)]:
+            raise UsageError(f"--scale: found {self.scale}, expected a power of two from 1 to 65536")
+        for flag, value, most in (("shingle", self.shingle, 32), ("seed", self.seed + 1, 1 << 63)):
+            if not 1 <= value <= most:
+                raise UsageError(f"--{flag}: found {getattr(self, flag)}, which is out of range")
+
+    @property
+    def tag(self) -> str:
+        """Name the scheme, such as `fracminhash.1/shingle5/scale4/seed1/gpt3.1/unicode15.0`."""
+        words = normalise.find(self.normaliser).tag
+        return f"fracminhash.1/shingle{self.shingle}/scale{self.scale}/seed{self.seed}/{words}"
+
+    @property
+    def sampling(self) -> samples.Sampling:
+        """Give the scheme as the kernels take it."""
+        return samples.Sampling(
+            shingle=self.shingle,
+            power=np.uint64(pow(int(BASE), self.shingle, 1 << 64)),
+            seed=np.uint64(int(text.digest("corpus sketch", self.seed), 16)),
+            skipped=np.uint64(self.scale.bit_length() - 1),
+            stretch=STRETCH,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished sketch, and what was not read for it."""
+
+    path: Path
+    size: int  # bytes
+    shingles: int  # kept, those of each place counted
+    documents: int
+    text_bytes: int
+    trouble: Mapping[str, int]  # what kept a line from being read -> how often
+    places: Mapping[str, tuple[str, ...]]  # the first places of each
+    failures: tuple[tuple[str, str], ...]  # file, and why the rest of it could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the sample of one shard comes with, beside its runs."""
+
+    runs: int
+    lines: NDArray[np.uint32]  # (P,) line or row of the shard that each place belongs to
+    reading: Reading
+
+
+def build(
+    plan: Sequence[Shard],
+    out: Path,
+    *,
+    scheme: Scheme,
+    text_field: str | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> Built:
+    """Sketch a corpus, as shards.plan lists it, into the file `out`.
+
+    A build that was stopped goes on where it was. The bytes of the sketch depend on the corpus and the scheme alone.
+    Raises DataError where nothing could be read, StorageError where `out` exists or cannot be written; single lines
+    that cannot be read are counted.
+    """
+    sample(plan, out, scheme=scheme, text_field=text_field, workers=workers, on_progress=on_progress)
+    stems = {shard: _stem(shard, out, scheme, text_field) for shard in plan}
+    try:
+        built = _merge(stems, out, scheme=scheme, on_progress=on_progress)
+        _remove(stems[plan[0]].parent)
+    except OSError as error:
+        raise StorageError(atomic.explain(out, error)) from error
+    return built
+
+
+def sample(
+    plan: Sequence[Shard],
+    out: Path,
+    *,
+    scheme: Scheme,
+    text_field: str | None = None,
+    workers: int | None = None,
+    on_progress: OnProgress = ignore,
+) -> None:
+    """Take the samples of shards that are not there yet, beside `out`, for `build` to merge.
+
+    So a job array can share a corpus: each job samples its part of the plan, and one `build` of all follows.
+    """
+    if out.exists():
+        raise StorageError(f"{out}: there is such a file already; remove it, or choose another --out")
+    jobs = [(shard, _stem(shard, out, scheme, text_field)) for shard in plan]
+    total = max(1, sum(shard.bytes for shard in plan) >> 20)
+    try:
+        jobs[0][1].parent.mkdir(parents=True, exist_ok=True)
+        left = [(shard, stem) for shard, stem in jobs if _load(stem) is None]
+        done = sum(shard.bytes for shard in plan) - sum(shard.bytes for shard, _ in left)
+        on_progress(Progress("sketching", min(done >> 20, total), total))
+        for shard in _run(left, scheme, text_field, workers):
+            done += shard.bytes
+            on_progress(Progress("sketching", min(done >> 20, total), total, shard.path.name))
+    except OSError as error:
+        raise StorageError(atomic.explain(out, error)) from error
+
+
+def _run(
+    left: Sequence[tuple[Shard, Path]], scheme: Scheme, text_field: str | None, workers: int | None
+) -> Iterator[Shard]:
+    """Sample shards here or in worker processes, and yield each when its sample is on the disk."""
+    count = min(workers or os.cpu_count() or 1, len(left))
+    if count <= 1:
+        for shard, stem in left:
+            sample_shard(shard, stem, scheme, text_field)
+            yield shard
+        return
+    # Not forked: a copy of a process that runs threads, as Arrow does, may hang. Ctrl-C is this process's to handle.
+    context, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(count, mp_context=context, initializer=signal.signal, initargs=quiet) as pool:
+            # The largest first, so that no worker is left with a large one at the end.
+            order = sorted(left, key=lambda job: -job[0].bytes)
+            jobs = {pool.submit(sample_shard, *job, scheme, text_field): job[0] for job in order}
+            try:
+                for job in as_completed(jobs):
+                    job.result()
+                    yield jobs[job]
+            except BaseException:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+    except BrokenProcessPool as error:
+        raise StorageError(
+            "a worker process was killed, for want of memory it may be; give fewer --workers (finished shards are kept)"
+        ) from error
+
+
+def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | None) -> None:
+    """Sample one shard into sorted runs `stem`.0.npy, ... and, when all are there, `stem`.npz."""
+    fold, sampling, words, reading = kernel_fold(scheme.normaliser), scheme.sampling, room(ROOM, 3 * ROOM), Reading()
+    hashes, places = np.zeros(AT_ONCE, np.uint64), np.zeros(AT_ONCE, np.uint32)
+    lines = [np.zeros(0, np.uint32)]
+    runs = count = place = 0
+    for block in blocks(shard, reading, text_field=text_field):
+        done, documents = 0, len(block.numbers)
+        stretches = np.zeros(documents, np.int64)
+        while done < documents:
+            taken = samples.Taken(hashes, places, stretches)
+            done, count, place, missing = samples.sample(block.texts, done, fold, sampling, words, taken, count, place)
+            if missing:
+                size = max(2 * missing, 2 * len(words.begin))
+                words = room(size, max(2 * missing, len(words.form)) + PADDING)
+            elif done < documents and count:
+                _save_run(stem, runs, hashes[:count], places[:count])
+                runs, count = runs + 1, 0
+            elif done < documents:
+                hashes, places = np.zeros(2 * len(hashes), np.uint64), np.zeros(2 * len(hashes), np.uint32)
+        lines.append(np.repeat(block.numbers, stretches).astype(np.uint32))
+    if has_changed(shard):
+        reading.failure = reading.failure or "the file changed while it was read; build the sketch again"
+    if count:
+        _save_run(stem, runs, hashes[:count], places[:count])
+        runs += 1
+    beside = stem.with_suffix(f".{os.getpid()}.partial")
+    with beside.open("wb") as file:
+        np.savez(file, runs=runs, lines=np.concatenate(lines), reading=np.array(json.dumps(asdict(reading))))
+    beside.replace(stem.with_suffix(".npz"))
+
+
+def read_scheme(sketch: SketchFile) -> Scheme:
+    """Give a sketch's scheme; DataError where this version of evalkit does not sample by it."""
+    found = sketch.header["tag"]
+    try:
+        scheme = Scheme(**sketch.header["scheme"])
+    except (TypeError, UsageError):
+        raise DataError(f"{sketch.path}: found a sketch of {found}, which is unknown here; {AGAIN}") from None
+    if found != scheme.tag:
+        raise DataError(f"{sketch.path}: found a sketch of {found}, expected {scheme.tag}; {AGAIN}")
+    return scheme
+
+
+def _save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArray[np.uint32]) -> None:
+    """Write shingles in order of hash and place, those of one place once."""
+    order = np.argsort(hashes, kind="stable")  # places were taken in their order
+    run = np.empty(len(order), RECORD)
+    run["hash"], run["place"] = hashes[order], places[order]
+    is_new = np.append(True, (np.diff(run["hash"]) != 0) | (np.diff(run["place"]) != 0))
+    np.save(stem.with_suffix(f".{number}.npy"), run[is_new])
+
+
+def _stem(shard: Shard, out: Path, scheme: Scheme, text_field: str | None) -> Path:
+    """Name a shard's sample, but for the suffix: another version of the corpus, another name."""
+    seen = [str(shard.path), shard.begin, shard.end, shard.size, shard.modified]
+    return out.with_name(f"{out.name}.parts") / text.digest(seen, scheme.tag, text_field, length=24)
+
+
+def _load(stem: Path) -> Sampled | None:
+    """Read a shard's sample back, but for its runs; None where it is not whole."""
+    try:
+        with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
+            return Sampled(int(file["runs"]), file["lines"], Reading(**json.loads(str(file["reading"]))))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progress: OnProgress) -> Built:
+    """Merge the samples of all shards into the file."""
+    whole, runs, first = Reading(), list[tuple[Path, int]](), 0
+    trouble: dict[str, tuple[str, ...]] = {}
+    failures: list[tuple[str, str]] = []
+    known: list[dict[str, str | int]] = []
+    before: dict[Path, int] = {}  # lines or rows of each file so far
+    for shard, stem in stems.items():
+        each = _load(stem)
+        if each is None:
+            raise StorageError(f"{stem}: the sample of a shard is missing or damaged; run the same command again")
+        lines = before.get(shard.path, 0)
+        known.append({"file": str(shard.path), "bytes": shard.size, "place": first, "line": lines})
+        runs += [(stem.with_suffix(f".{number}.npy"), first) for number in range(each.runs)]
+        for what, count in each.reading.trouble.items():
+            whole.trouble[what] = whole.trouble.get(what, 0) + count
+            named = tuple(f"{shard.path}:{lines + line + 1}" for line in each.reading.places[what])
+            trouble[what] = (*trouble.get(what, ()), *named)[:PLACES]
+        if each.reading.failure:
+            failures.append((str(shard.path), each.reading.failure))
+        whole.documents += each.reading.documents
+        whole.text_bytes += each.reading.text_bytes
+        before[shard.path] = lines + each.reading.lines
+        first += len(each.lines)
+    if not whole.documents:
+        reasons = [f"{places[0]}: {what}" for what, places in trouble.items()] + [": ".join(each) for each in failures]
+        because = f" ({reasons[0]})" if reasons else ""
+        raise DataError(f"found no documents in the corpus{because}, expected at least one; check --text-field")
+    layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in runs), first)
+    header = {
+        "scheme": asdict(scheme),
+        "tag": scheme.tag,
+        "shards": known,
+        "documents": whole.documents,
+        "text_bytes": whole.text_bytes,
+        "trouble": whole.trouble,
+        "unread": trouble,
+        "failures": failures,
+    }
+    kept = sketch_file.write(
+        out,
+        layout,
+        batches=_batches(runs, layout, on_progress),
+        lines=(each.lines for stem in stems.values() if (each := _load(stem))),
+        header=header,
+    )
+    return Built(
+        out, out.stat().st_size, kept, whole.documents, whole.text_bytes, whole.trouble, trouble, tuple(failures)
+    )
+
+
+def _batches(runs: Sequence[tuple[Path, int]], layout: sketch_file.Layout, on_progress: OnProgress) -> Iterator[Batch]:
+    """Merge runs batch by batch of pages; of each shingle MOST places are kept."""
+    cursors = [0] * len(runs)
+    for page, past_page in layout.batches:
+        on_progress(Progress("merging", page, layout.pages))
+        past = past_page << (64 - layout.bits)  # the first hash of the next batch
+        hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+        for number, (path, first) in enumerate(runs):
+            run = np.load(path, mmap_mode="r")
+            end = len(run) if past == 1 << 64 else int(np.searchsorted(run["hash"], np.uint64(past)))
+            part = run[cursors[number] : end]
+            hashes.append(part["hash"])
+            places.append(part["place"].astype(np.uint64) + np.uint64(first))
+            cursors[number] = end
+        values = np.concatenate(hashes)
+        order = np.argsort(values, kind="stable")  # runs are in the order of places
+        values = values[order]
+        begins = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+        rank = np.arange(len(values)) - np.repeat(begins, np.diff(np.append(begins, len(values))))
+        yield values[rank < MOST], np.concatenate(places)[order][rank < MOST]
+    on_progress(Progress("merging", layout.pages, layout.pages))
+
+
+def _remove(folder: Path) -> None:
+    """Remove what was merged, and what a stopped build of another version of the corpus left."""
+    for path in (*folder.glob("*.npy"), *folder.glob("*.npz"), *folder.glob("*.partial")):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
