@@ -18,7 +18,8 @@ scan_app = typer.Typer(invoke_without_command=True)
 def scan(
     context: typer.Context,
     corpus: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Files, folders and globs of documents; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Files, folders, globs, hub:OWNER/NAME; may be repeated."),
     ] = None,
     task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
     data: Annotated[

@@ -19,12 +19,11 @@ prompt: the context is shown as it stands and the completion is the target.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit import registry, rows
+from evalkit import hub_place, registry, rows
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
@@ -61,13 +60,14 @@ def with_data(task: Task, data: str, *, pool: str | None = None) -> Task:
 
 
 def locate(data: str) -> Source:
-    """Tell a path from a hub id, `owner/name` or `owner/name:split`; what begins with `hub:` is always an id."""
-    name, _, split = data.removeprefix("hub:").partition(":")
+    """Tell a path from a dataset of the hub, `owner/name:config@split`; what begins with `hub:` is always one."""
+    place = hub_place.parse(data)
     is_path = Path(data).exists() or Path(data).suffix in rows.READERS
-    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None
-    if data.startswith("hub:") or (is_id and not is_path):
-        return Source("hub", name, {"split": split} if split else {})
-    return Source("file", data, {})
+    is_hub = data.startswith(hub_place.PREFIX) or (place is not None and place.is_id and "/" in place.name)
+    if place is None or is_path or not is_hub:
+        return Source("file", data, {})
+    settings = {"config": place.config, "split": place.split, "revision": place.revision}
+    return Source("hub", place.name, {name: value for name, value in settings.items() if value is not None})
 
 
 def sample(examples: Sequence[Example], *, limit: int | None, seed: int) -> tuple[Example, ...]:

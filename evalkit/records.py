@@ -189,8 +189,8 @@ class Overlap:
     words: int  # of the example
     value: float | None  # 0..1; None where the example cannot be scanned
     is_dirty: bool | None  # None where the example cannot be scanned, which never counts as clean
-    longest: int  # words of the longest match
-    documents: int  # that hold a match
+    longest: int  # words of the longest match that was kept, one too short to count too
+    documents: int  # that hold a match which counts
     parts: tuple[str, ...]  # of the example that matches touch
     edited: float | None = None  # share of its words that one document has in their order; None where not looked for
     substrings: int | None = None  # of its three of 50 characters that the corpus has; None where not looked for

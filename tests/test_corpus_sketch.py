@@ -61,9 +61,10 @@ def test_all_sampled_shingles_of_an_excerpt_are_found(tmp_path: Path, scheme: Sc
 
 
 def test_one_shingle_in_scale_is_sampled() -> None:
+    spelled = words(LONG)
     for scale in (1, 4, 16):
         sample = take(items(LONG), Scheme(scale=scale))
-        different = len({tuple(words(LONG)[at : at + 5]) for at in range(len(words(LONG)) - 4)})
+        different = len({tuple(spelled[at : at + 5]) for at in range(len(spelled) - 4)})
         # four standard deviations of a binomial
         assert len(sample.hashes) == pytest.approx(different / scale, abs=4 * (different / scale) ** 0.5 * (scale > 1))
 

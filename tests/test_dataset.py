@@ -197,7 +197,8 @@ def test_answer_has_to_be_a_choice(tmp_path: Path, quiz: Task, row: dict[str, ob
     ("data", "expected"),
     [
         ("owner/name", Source("hub", "owner/name", {})),
-        ("owner/name:validation", Source("hub", "owner/name", {"split": "validation"})),
+        ("owner/name@validation", Source("hub", "owner/name", {"split": "validation"})),
+        ("owner/name:en@dev@v1", Source("hub", "owner/name", {"config": "en", "split": "dev", "revision": "v1"})),
         ("hub:boolq", Source("hub", "boolq", {})),
         ("folder/a.jsonl", Source("file", "folder/a.jsonl", {})),
         ("/somewhere/else", Source("file", "/somewhere/else", {})),

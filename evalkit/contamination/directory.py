@@ -122,7 +122,7 @@ def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own
 
 def shard_file(directory: Path, shard: Shard, *, seen: dict[str, Any]) -> Path:  # Any: JSON
     """Name the file that holds one shard's result: another version of the corpus, another name."""
-    piece = [str(shard.path), shard.form, shard.begin, shard.end, shard.size, shard.modified]
+    piece = [str(shard.path), shard.form, shard.begin, shard.end, shard.of, shard.size, shard.modified]
     return directory / SHARDS / f"{text.digest(piece, seen, length=24)}.npz"
 
 

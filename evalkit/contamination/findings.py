@@ -146,8 +146,8 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
         if needed is None:
             judged.append(Overlap(item.task, item.id, words, None, None, 0, 0, ()))
             continue
-        runs = findings.runs(number, test)
-        runs = runs.choose(runs.length >= needed)
+        kept = findings.runs(number, test)
+        runs = kept.choose(kept.length >= needed)
         judged.append(
             Overlap(
                 task=item.task,
@@ -155,7 +155,7 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
                 words=words,
                 value=measures.TokenCoverage(n=needed).value(runs),
                 is_dirty=len(runs.start) > 0,
-                longest=int(runs.length.max(initial=0)),
+                longest=int(kept.length.max(initial=0)),
                 documents=len(np.unique(runs.document)),
                 parts=measures.touched_parts(runs),
                 edited=None if copied is None else copied.get(number, 0.0),

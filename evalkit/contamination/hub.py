@@ -10,20 +10,19 @@ import contextlib
 import gzip
 import logging
 import lzma
-import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evalkit import hub_place
 from evalkit.errors import DataError
+from evalkit.hub_place import HubPlace
 
-PREFIX = "hub:"
 HUB_FILES = "hf://"
-FORM = "hub:OWNER/NAME:CONFIG@SPLIT, or a folder for OWNER/NAME"
-PLACE = re.compile(r"hub:([^:@]+)(?::([^:@]+))?(?:@([^:@]+))?(?:@([^:@]+))?")
+FORM = f"{hub_place.FORM}, or a folder for OWNER/NAME"
 ROWS = 1024  # of a table
 SECONDS = 30  # to wait for the hub's first answer
 
@@ -38,26 +37,9 @@ class Dataset:
     shard_bytes: tuple[int, ...]  # of each shard's files, in bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    name: str
-    config: str | None
-    split: str
-    revision: str | None
-
-    def __str__(self) -> str:
-        config = f":{self.config}" if self.config else ""
-        revision = f"@{self.revision}" if self.revision else ""
-        return f"{PREFIX}{self.name}{config}@{self.split}{revision}"
-
-    @property
-    def is_folder(self) -> bool:
-        return Path(self.name).is_dir()
-
-
 def is_place(place: str | Path) -> bool:
     """Whether a place of a corpus is a dataset of the hub."""
-    return str(place).startswith(PREFIX)
+    return str(place).startswith(hub_place.PREFIX)
 
 
 def find(place: str) -> Dataset:
@@ -66,8 +48,8 @@ def find(place: str) -> Dataset:
     Raises DataError where there is no such dataset, config or split, or no network.
     """
     asked = _parse(place)
-    if not asked.is_folder:
-        asked = _Place(asked.name, asked.config, asked.split, _commit(asked))
+    if not _is_folder(asked):
+        asked = replace(asked, revision=_commit(asked))
     elif asked.revision:
         raise DataError(f"{place}: found a revision of a folder, which has none; leave out @{asked.revision}")
     loaded = _load(asked)
@@ -91,7 +73,7 @@ def tables(name: str, index: int, *, dataset: tuple[int, int, int]) -> Iterator[
             with _quietly():
                 table = next(rows, None)
         except Exception as error:  # the libraries beneath raise dozens of kinds, none with a common base
-            if place.is_folder or _is_content(error):
+            if _is_folder(place) or _is_content(error):
                 raise OSError(_reason(error)) from error
             raise DataError(
                 f"{name}: the hub broke off ({_reason(error)}); run the same command again, finished shards are kept"
@@ -99,7 +81,7 @@ def tables(name: str, index: int, *, dataset: tuple[int, int, int]) -> Iterator[
         if table is None:
             break
         yield table
-    if place.is_folder and loaded.found != _load(place).found:
+    if _is_folder(place) and loaded.found != _load(place).found:
         raise OSError("the files changed during the scan; scan again")
 
 
@@ -120,7 +102,7 @@ class _Loaded:
 
 
 @lru_cache(maxsize=4)
-def _load_once(place: _Place, size: int, modified: int, shards: int) -> _Loaded:
+def _load_once(place: HubPlace, size: int, modified: int, shards: int) -> _Loaded:
     """Load a dataset once a process. Raises OSError where it is another one than when it was found."""
     loaded = _load(place)
     if loaded.found != (size, modified, shards):
@@ -128,20 +110,23 @@ def _load_once(place: _Place, size: int, modified: int, shards: int) -> _Loaded:
     return loaded
 
 
-def _parse(place: str) -> _Place:
-    found = PLACE.fullmatch(place)
+def _parse(place: str) -> HubPlace:
+    found = hub_place.parse(place)
     if found is None:
         raise DataError(f"{place}: found a place that cannot be understood, expected {FORM}")
-    name, config, split, revision = found.groups()
-    folder = Path(name).expanduser()
+    folder = Path(found.name).expanduser()
     if folder.is_dir():
-        name = str(folder.resolve())
-    elif not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
-        raise DataError(f"{place}: found no folder {name}, expected {FORM}")
-    return _Place(name, config, split or "train", revision)
+        found = replace(found, name=str(folder.resolve()))
+    elif not found.is_id:
+        raise DataError(f"{place}: found no folder {found.name}, expected {FORM}")
+    return replace(found, split=found.split or "train")
 
 
-def _commit(place: _Place) -> str:
+def _is_folder(place: HubPlace) -> bool:
+    return Path(place.name).is_dir()
+
+
+def _commit(place: HubPlace) -> str:
     """Ask the hub for the hash of a revision."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -163,7 +148,7 @@ def _commit(place: _Place) -> str:
         ) from error
 
 
-def _load(place: _Place) -> _Loaded:
+def _load(place: HubPlace) -> _Loaded:
     import datasets
 
     try:

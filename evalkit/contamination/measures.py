@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.contamination.edited import EditedCopy
+from evalkit.contamination.substrings import Gpt4
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 
@@ -368,5 +369,16 @@ def _settings(name: str, given: str) -> dict[str, Any]:  # Any: whole numbers an
 
 MEASURES = {
     each.name: each
-    for each in (Gpt3, NgramRatio, TokenCoverage, LongestMatch, Llama2, HelmBinary, HelmJaccard, HelmToken, EditedCopy)
+    for each in (
+        Gpt3,
+        NgramRatio,
+        TokenCoverage,
+        LongestMatch,
+        Llama2,
+        HelmBinary,
+        HelmJaccard,
+        HelmToken,
+        EditedCopy,
+        Gpt4,
+    )
 }

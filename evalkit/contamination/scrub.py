@@ -23,7 +23,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from evalkit import atomic, manifest, text
-from evalkit.contamination import boilerplate, scrub_files, shards
+from evalkit.contamination import boilerplate, hub, scrub_files, shards
 from evalkit.contamination.measures import Runs
 from evalkit.contamination.scanned import Found, Scanned, find, read_scan
 from evalkit.contamination.scrub_files import Cut
@@ -156,9 +156,11 @@ def outside(length: int, spans: Sequence[tuple[int, int]], *, window: int) -> li
 
 
 def check_place(out: Path, scanned: Scanned) -> None:
-    """Raise UsageError where the output would lie over the corpus, or inside a folder of it."""
+    """Raise UsageError where the output would lie over the corpus or inside a folder of it, DataError for the hub's."""
     place = out.resolve()
     for path in scanned.files:
+        if hub.is_place(path):
+            raise DataError(f"{path}: cannot be written again; download the dataset, then scan and scrub the folder")
         if place == path or place in path.parents:
             raise UsageError(f"--out {out}: holds {path} of the corpus, which is never touched; choose another --out")
     for corpus in scanned.run["settings"]["corpus"]:

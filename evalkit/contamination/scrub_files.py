@@ -16,11 +16,11 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import pyarrow
@@ -49,6 +49,9 @@ class Cut:
     kept: tuple[str, ...]  # pieces in their order; none where nothing is left
 
 
+Split: TypeAlias = Callable[[bytes, Cut, Shard], list[bytes]]  # what becomes of one line
+
+
 def rewrite(source: Shard, target: Path, cuts: Iterator[Cut], *, text_field: str | None) -> tuple[Path, ...]:
     """Write all rows of a file with its cuts, which come in the order of rows, and list the files written.
 
@@ -59,7 +62,9 @@ def rewrite(source: Shard, target: Path, cuts: Iterator[Cut], *, text_field: str
         return _text(source, target, next(cuts))
     with replacing(target) as partial:
         if source.form == "lines":
-            _lines(source, partial, cuts)
+            _lines(source, partial, cuts, _split_row)
+        elif source.form == "text-lines":
+            _lines(source, partial, cuts, _split_text)
         elif source.form == "array":
             _array(source, partial, cuts)
         elif source.form == "parquet":
@@ -137,22 +142,29 @@ def _create(path: Path, compression: Compression | None) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _lines(source: Shard, partial: Path, cuts: Iterator[Cut]) -> None:
+def _lines(source: Shard, partial: Path, cuts: Iterator[Cut], split: Split) -> None:
     with _open(source) as lines, _create(partial, source.compression) as out:
         done = 0
         for cut in cuts:
             for line in islice(lines, cut.row - done):
                 out.write(line)
-            out.write(_split_line(next(lines, b""), cut, source))
+            out.write(_split_line(next(lines, b""), cut, source, split))
             done = cut.row + 1
         shutil.copyfileobj(lines, out, BUFFER)
 
 
-def _split_line(line: bytes, cut: Cut, source: Shard) -> bytes:
+def _split_line(line: bytes, cut: Cut, source: Shard, split: Split) -> bytes:
     body = line.rstrip(b"\r\n")
     ending = line[len(body) :]  # absent at the end of some files
-    rows = _split_row(body.removeprefix(BOM), cut, source)
+    rows = split(body.removeprefix(BOM), cut, source)
     return (ending or b"\n").join(rows) + ending if rows else b""
+
+
+def _split_text(line: bytes, cut: Cut, source: Shard) -> list[bytes]:
+    """Give each piece of a line of text as a line."""
+    if line != cut.text.encode().rstrip(b"\r"):
+        raise DataError(f"{source.path}:{cut.row + 1}: found another text than the scan; scan again")
+    return [piece.encode() for piece in cut.kept]
 
 
 def _array(source: Shard, partial: Path, cuts: Iterator[Cut]) -> None:

@@ -170,8 +170,8 @@ def _shares(planted: Planted) -> Iterator[Estimate]:
 
 def _notes(result: SelfTest) -> tuple[str, ...]:
     notes = [
-        f"{tables.count(result.examples, 'example')} of {result.scannable:,} that can be scanned for, each planted once "
-        f"for each row, in memory, in the first documents of {tables.count(result.shards, 'shard')}: "
+        f"{tables.count(result.examples, 'example')} of {result.scannable:,} that can be scanned for, planted once for "
+        f"each row, in memory, in the first documents of {tables.count(result.shards, 'shard')}: "
         f"{result.documents:,} with {result.text_bytes / 1e6:,.1f} MB of text.",
         "Found: N words in a row of the example, or all of a shorter one, where its copy stands. Altered: copies that "
         f"are not the example to the letter. Other words: other ones to the normaliser {result.normaliser}.",
@@ -269,12 +269,14 @@ def _found(hits: Hits, span: Span, test: Index) -> Iterator[str]:
     rows = hits.found[hits.found[:, 2] >= (test.needed(span.example) or 0)]
     if span.touches(rows[:, 0], rows[:, 4], rows[:, 5]).any():
         yield "exact"
-    if (rows := hits.edited) is not None:
-        rows = rows[span.touches(rows[:, 0], rows[:, 4], rows[:, 5])]
+    if hits.edited is not None:
+        rows = hits.edited[span.touches(hits.edited[:, 0], hits.edited[:, 4], hits.edited[:, 5])]
         if _edited(rows, test):
             yield "edited"
-    if (rows := hits.substrings) is not None and span.touches(rows[:, 0], rows[:, 3], rows[:, 4]).any():
-        yield "substrings"
+    if hits.substrings is not None:
+        rows = hits.substrings
+        if span.touches(rows[:, 0], rows[:, 3], rows[:, 4]).any():
+            yield "substrings"
 
 
 def _apart(blocks: Iterator[Block]) -> Iterator[Block]:
@@ -316,7 +318,10 @@ def _escape(text: str) -> str:
 
 
 def _edited(rows: NDArray[np.int64], test: Index) -> list[edited.Copy]:
-    lengths = [test.length(number) for number in range(len(test.items))]
+    """Put the pieces of copies together, and choose what has enough of its example."""
+    if not len(rows):
+        return []
+    lengths = np.diff(test.looked.kernel.first).tolist()
     return [copy for copy in edited.copies(rows, lengths) if copy.share >= edited.IS_COPY]
 
 

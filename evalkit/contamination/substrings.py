@@ -10,17 +10,23 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination.index import Item
+from evalkit.contamination.index import SHORTEST, Item
 from evalkit.contamination.kernels import matches, substrings
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.substrings import FIELDS, Progress, Substrings, room
+from evalkit.errors import UsageError
 from evalkit.text import generator, shuffled
+
+if TYPE_CHECKING:
+    from evalkit.contamination.measures import Runs
 
 LENGTH = 50  # characters of a substring
 DRAWN = 3  # of an example
@@ -32,6 +38,25 @@ BITS_A_KEY = 16  # of the bitmap that is asked first
 
 ROOM = 1 << 14  # bytes that are kept of a document at once: many times those of a substring
 FOUND = 1 << 10  # hits there is room for at first
+
+
+@dataclass(frozen=True, slots=True)
+class Gpt4:
+    """1 where a document holds one of the example's substrings of 50 characters, else 0 (OpenAI 2023, appendix C).
+
+    A scan that looks for substrings keeps it, no run of words shows it.
+    """
+
+    name: ClassVar[str] = "gpt4"
+    threshold: ClassVar[float | None] = 1.0
+    mean_is_share: ClassVar[bool] = True
+    n: ClassVar[int] = SHORTEST
+
+    def value(self, runs: Runs) -> float:
+        """Give what the scan found; UsageError where it did not look."""
+        if runs.substrings is None:
+            raise UsageError("--measure gpt4: the scan did not look for substrings; scan with --substrings")
+        return float(runs.substrings > 0)
 
 
 class Finder:
@@ -55,7 +80,7 @@ class Finder:
 
 def draw(item: Item, *, seed: int) -> tuple[str, ...]:
     """Draw the substrings of an example, three of different places where it is long enough; none where it is empty."""
-    kept = "".join(character for part in item.parts for character in part.text if character.isalnum())
+    kept = "".join(filter(str.isalnum, "".join(part.text for part in item.parts)))
     if len(kept) <= LENGTH:
         return (kept,) if kept else ()
     order = shuffled(len(kept) - LENGTH + 1, generator("substrings", seed, item.task, item.id))
