@@ -31,7 +31,7 @@ from evalkit.cli_flags import (
     read_paths,
     read_shots,
 )
-from evalkit.cli_output import show
+from evalkit.cli_output import show_report
 from evalkit.errors import EvalkitError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(
             what = f"{kept:,} of {last.total:,} examples" if last and kept else "nothing"
             typer.echo(f"interrupted: {what} answered and kept; the same command continues this run", err=True)
             raise typer.Exit(INTERRUPTED) from None
-    show(outcome.table, outcome.directory)
+    show_report(outcome.table, outcome.directory)
 
 
 @app.command()

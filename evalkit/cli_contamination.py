@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evalkit.cli_flags import directory, read_names, read_part
-from evalkit.cli_output import show
+from evalkit.cli_output import show, show_report
+
+if TYPE_CHECKING:
+    from evalkit.contamination.scan import Settings
 
 scan_app = typer.Typer(invoke_without_command=True)
 
@@ -33,7 +36,7 @@ def scan(
     normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
     edited: Annotated[bool, typer.Option("--edited", help="Look for edited copies too, at half the speed.")] = False,
     substrings: Annotated[bool, typer.Option("--substrings", help="Look for GPT-4's 50-character substrings.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the substrings that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn: substrings, planted copies.")] = 0,
     text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
     text_lines: Annotated[
         bool, typer.Option("--text-lines", help="Text files have a document a line; else a file is one.")
@@ -44,6 +47,9 @@ def scan(
         str | None, typer.Option(metavar="I/N", help="Scan a part of N, from 0; without it, the rest, and the report.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read; else it is counted.")] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Plant copies in a sample of the corpus, and tell how many are found.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", parser=directory, help="The scan's directory; without it, one under reports/."),
@@ -74,12 +80,29 @@ def scan(
         strict=strict,
         out=out,
     )
+    if self_test:
+        check_scan(settings)
+        return
     with ProgressDisplay(sys.stderr, unit="MB") as display:
         outcome = scanning.scan(settings, on_progress=display)
     if outcome is None:
         typer.echo(f"part {shard} is scanned; `evalkit scan merge DIR` writes the report when all parts are")
         return
-    show(outcome.table, outcome.directory)
+    show_report(outcome.table, outcome.directory)
+
+
+def check_scan(settings: Settings) -> None:
+    """Print what a scan finds of planted copies; exit code 1 where it loses one that it should find."""
+    from evalkit.contamination import scan as scanning
+    from evalkit.contamination import self_test
+
+    test, plan = scanning.prepare(settings)
+    result = self_test.measure(
+        test, plan, text_field=settings.text_field, seed=settings.seed, is_edited=settings.is_edited
+    )
+    show(self_test.table(result))
+    if result.lost:
+        raise typer.Exit(1)
 
 
 @scan_app.command()
@@ -90,7 +113,7 @@ def merge(
     from evalkit.contamination import scan as scanning
 
     outcome = scanning.merge(scan)
-    show(outcome.table, outcome.directory)
+    show_report(outcome.table, outcome.directory)
 
 
 MeasureFlag = Annotated[
@@ -142,7 +165,7 @@ def compare(
         relative=relative,  # type: ignore[arg-type]  # it is checked there
         out=out,
     )
-    show(outcome.table, outcome.directory)
+    show_report(outcome.table, outcome.directory)
 
 
 def scrub(

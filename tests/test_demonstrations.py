@@ -132,7 +132,7 @@ def test_a_pool_that_was_not_scanned_is_told(tmp_path: Path) -> None:
     row, notes = compared(tmp_path, quiz(tmp_path), shots=1)
     assert (row.demonstrations, row.lacks_pool) == (None, True)
     [note] = [note for note in notes if "demonstrations" in note]
-    assert note.startswith("Quiz: demonstrations come from a pool that the scan did not look for; scan again with")
+    assert note.startswith("Quiz: demonstrations come from a pool that the scan did not look for; scan with")
     assert "--demonstrations" in note
 
 

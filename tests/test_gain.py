@@ -106,21 +106,24 @@ def test_a_score_that_is_no_mean_has_gains_and_no_subsets() -> None:
     [last] = [each.gain for each in found.gains if each.threshold == 0.9]
     assert last is not None
     assert last.value == pytest.approx(6 / 12 - 3 / 8)
-    assert gain.subset_table([found], label="Quiz") is None
+    assert gain.subset_table([found], measure="llama2") is None
 
 
-def test_the_table_has_thresholds_down_and_shots_across() -> None:
+def test_the_table_lists_the_rows_by_threshold() -> None:
     samples, values = drawn(1)
     more_shots = [sample(each.example.id, *each.statistics["exact_match"], shots=5) for each in samples[:30]]
-    table = gain.gain_table([curves(more_shots, values), curves(samples, values)], label="Quiz, token-coverage(n=8)")
-    assert table.columns == ("threshold", "dirty, %", "gain in exact match, 5 shots", "gain in exact match, 0 shots")
-    assert table.caption == "Estimated performance gain by threshold (ConTAM): Quiz, token-coverage(n=8)"
-    assert len(table.rows) == 20
-    # of the row with the most examples
-    assert table.rows[9][0] == 0.5
-    assert table.rows[9][1] == pytest.approx(100 * sum(value >= 0.5 for value in values.values()) / 40)
-    cells = [cell for line in table.rows for cell in line[2:] if isinstance(cell, Estimate)]
-    assert {cell.n for cell in cells} == {30, 40}
+    table = gain.gain_table([curves(more_shots, values), curves(samples, values)], measure="token-coverage(n=8)")
+    assert table.columns == ("task", "metric", "shots", "threshold", "dirty, %", "gain")
+    assert table.caption == "Estimated performance gain by threshold of token-coverage(n=8) (ConTAM)"
+    [half] = [line for line in table.rows if line[2:4] == (0, 0.5)]
+    assert half[4] == pytest.approx(100 * sum(value >= 0.5 for value in values.values()) / 40)
+    assert {line[2]: line[5].n for line in table.rows if isinstance(line[5], Estimate)} == {5: 30, 0: 40}
+
+
+def test_thresholds_without_an_example_between_them_are_listed_once() -> None:
+    samples = [sample(name, 1.0) for name in "ab"]
+    table = gain.gain_table([curves(samples, {"a": 0.3, "b": 0.8})], measure="token-coverage(n=8)")
+    assert [(line[3], line[4]) for line in table.rows] == [(0.05, 100), (0.35, 50), (0.85, 0)]
 
 
 def test_llama2s_subsets_stand_in_percent_with_a_verdict() -> None:
@@ -128,17 +131,17 @@ def test_llama2s_subsets_stand_in_percent_with_a_verdict() -> None:
     names = [f"e{number}" for number in range(60)]
     samples = [sample(name, float(place % 6 == 0 if place < 30 else place % 6 > 0)) for place, name in enumerate(names)]
     values = {name: 0.0 if place < 30 else 1.0 for place, name in enumerate(names)}
-    table = gain.subset_table([curves(samples, values)], label="Quiz, llama2(n=10,skip=4)")
+    table = gain.subset_table([curves(samples, values)], measure="llama2(n=10,skip=4)")
     assert table is not None
-    assert [line[2:5] for line in table.rows] == [
+    assert [line[3:6] for line in table.rows] == [
         ("clean", 30, 0.0),
         ("not clean", 30, 100.0),
         ("not dirty", 30, 0.0),
         ("dirty", 30, 100.0),
     ]
     for line, mean in zip(table.rows, (100 / 6, 500 / 6, 100 / 6, 500 / 6), strict=True):
-        assert line[5] == pytest.approx(mean)
-        assert line[6] == 50.0
+        assert line[6] == pytest.approx(mean)
+        assert line[7] == 50.0
     # (1/6 - 1/2) / (1/2 / sqrt 30)
-    assert table.rows[0][7] == pytest.approx(-3.651, abs=0.001)
-    assert table.notes[-1].startswith("exact match, 0 shots: evidence of contamination by Llama 2's criterion")
+    assert table.rows[0][8] == pytest.approx(-3.651, abs=0.001)
+    assert table.notes[-1].startswith("Quiz, exact match, 0 shots: evidence of contamination by Llama 2's criterion")

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from datasketch import MinHash, MinHashLSH, MinHashLSHEnsemble
 
+from evalkit import fewshot
 from evalkit.contamination import minhash
-from evalkit.contamination.minhash import Scheme, groups, jaccard, pack, sign, to_datasketch
+from evalkit.contamination.minhash import Scheme, groups, jaccard, pack, pairs, sign, to_datasketch
 from evalkit.errors import DataError
+from evalkit.records import Task
 from evalkit.text import words
+from tests.conftest import item
 
 VOCABULARY = [*(f"w{number}" for number in range(80)), "Straße", "naïve", "数字"]
 
@@ -121,3 +124,49 @@ def test_groups_are_what_all_pairs_give(threshold: float) -> None:
 
 def test_nothing_has_no_groups() -> None:
     assert groups([], 0.5) == groups(["a b c"], 0.5) == []
+    assert pairs([], ["a b c"], 0.5) == pairs(["a b c"], [], 0.5) == pairs(["", "!"], ["", "?"], 0.5) == []
+
+
+def test_many_equal_texts_are_one_group_at_once() -> None:
+    given = ["one text that is here time and again", "another one of other words"] * 3000
+    # compared pair by pair these would take minutes
+    assert groups(given, 0.8) == [list(range(0, 6000, 2)), list(range(1, 6000, 2))]
+
+
+@pytest.mark.parametrize("threshold", [0, 1.1, -1])
+def test_thresholds_that_cannot_be_are_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="found threshold"):
+        groups(["a", "b"], threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.9])
+def test_pairs_between_two_sets_are_what_all_pairs_give(threshold: float) -> None:
+    given = [*texts(4, 80), "one two", "", "one"]
+    one, other = [*given[:40], "One, two!", given[70]], given[40:]
+    found = [[shingles(text, 3) for text in side] for side in (one, other)]
+    expected = [
+        (i, j)
+        for i, left in enumerate(found[0])
+        for j, right in enumerate(found[1])
+        if left and right and share(left, right) >= threshold
+    ]
+    assert len(expected) > 5
+    assert pairs(one, other, threshold) == expected
+
+
+def test_pairs_are_those_that_demonstrations_are_kept_apart_by(quiz: Task) -> None:
+    draws = random.Random(6)
+    given = [draws.sample(range(2000), k=draws.randrange(12, 40)) for _ in range(60)]
+    for chosen in given[:60]:
+        given.append([number if draws.random() > 0.1 else draws.randrange(2000) for number in chosen])
+    draws.shuffle(given)
+    spelled = [" ".join(f"word{number}" for number in chosen) for chosen in given]
+    examples = [item(number, text=text) for number, text in enumerate(spelled)]
+    pool = fewshot.prepare(examples[:80], task=quiz)
+    assert pool.common == {"question", "answer"}  # the template's
+    kept_apart = []
+    for place, example in enumerate(examples[80:]):
+        drawn = {each.id for each in fewshot.draw(pool, example, shots=80, seed=0)}
+        kept_apart += [(place, number) for number in range(80) if f"id{number}" not in drawn]
+    assert len(kept_apart) > 10
+    assert pairs(spelled[80:], spelled[:80], fewshot.NEAR, scheme=Scheme(shingle=1)) == kept_apart

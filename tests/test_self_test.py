@@ -105,8 +105,14 @@ def test_a_scan_that_finds_nothing_is_called_out(tmp_path: Path) -> None:
     test = made(examples(10))
     blind = test.looked.kernel._replace(bitmap=np.zeros_like(test.looked.kernel.bitmap))
     result = measure(replace(test, looked=replace(test.looked, kernel=blind)), corpus(tmp_path))
-    assert result.lost == 6 * 10
-    assert any(note.startswith("LOST: 60 of the copies") for note in self_test.table(result).notes)
+    assert result.lost >= 6 * 10  # and those whose replaced words leave a run
+    assert any(note.startswith(f"LOST: {result.lost} of the copies") for note in self_test.table(result).notes)
+
+
+def test_shuffled_words_that_come_out_in_order_are_found_and_explained(tmp_path: Path) -> None:
+    result = measure(made(["so " * 20]), corpus(tmp_path))
+    assert (result.null.found, result.null.reworded, result.lost) == (1, 0, 0)
+    assert any(note.startswith("Shuffled copies are found") for note in self_test.table(result).notes)
 
 
 def test_the_same_seed_plants_the_same_copies(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_only_as_many_examples_as_asked_are_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "documents", [[""], ["word"], ["?"], [" "], ["", "a", "a b"], ["東京"], ["\U0001f600" * 40_000], ["ab " * 90_000]]
+    "documents", [[""], ["word"], ["?"], [" "], ["", "a", "a b"], ["東京"], ["\U0001f600" * 9_000], ["ab " * 90_000]]
 )
 def test_any_document_can_hold_a_copy(tmp_path: Path, documents: list[str]) -> None:
     result = measure(made(examples(6)), write(tmp_path / "corpus.jsonl", documents), is_edited=True)

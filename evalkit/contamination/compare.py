@@ -77,7 +77,6 @@ def compare(
     scanned = load(scan, measure=measure, threshold=threshold)
     rows: list[Row] = []
     signatures: list[str] = []
-    more: list[Table] = []
     for path in runs:
         if not path.exists():
             raise DataError(f"{path}: no such file or directory; give a run's directory or logged samples")
@@ -89,7 +88,6 @@ def compare(
         else:
             found = list(_of_logged(logged, path, scanned))
         rows += found
-        more += _more(found, scanned, run=path.name if len(runs) > 1 else None)
     signatures += dict.fromkeys(each.signature for each in (*scanned.splits.values(), *scanned.pools.values()))
     comparisons = tuple(row.comparison for row in rows)
     shown = comparison.table(comparisons, relative=relative, further=tuple(_notes(rows)), signatures=signatures)
@@ -98,6 +96,7 @@ def compare(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(atomic.explain(directory, error)) from error
+    more = tuple(_more(rows, scanned))
     report.write(directory, shown, title="Scores with and without contaminated examples", more=more)
     atomic.write(directory / FILE, [json.dumps(_fields(rows, signatures), ensure_ascii=False), "\n"])
     return Outcome(directory, comparisons, tuple(rows), shown)
@@ -202,17 +201,13 @@ def _own_pools(described: Described) -> frozenset[str]:
     return frozenset(found)
 
 
-def _more(rows: Sequence[Row], scanned: Scanned, *, run: str | None) -> Iterator[Table]:
-    """Make the tables that stand under the first, task by task; `run` is named where there are several."""
-    curves: dict[str, list[Curves]] = {}
-    for row in rows:
-        if row.curves is not None:
-            curves.setdefault(row.comparison.task, []).append(row.curves)
-    for name, found in curves.items():
-        measure = scanned.splits[name].measure
-        label = ", ".join([found[0].row.title, measure, *([run] if run else [])])
-        yield gain.gain_table(found, label=label)
-        if measure.partition("(")[0] in COVERAGE and (shown := gain.subset_table(found, label=label)):
+def _more(rows: Sequence[Row], scanned: Scanned) -> Iterator[Table]:
+    """Make the tables that stand under the first."""
+    curves = [row.curves for row in rows if row.curves is not None]
+    for measure in dict.fromkeys(scanned.splits[each.row.task].measure for each in curves):
+        found = [each for each in curves if scanned.splits[each.row.task].measure == measure]
+        yield gain.gain_table(found, measure=measure)
+        if measure.partition("(")[0] in COVERAGE and (shown := gain.subset_table(found, measure=measure)):
             yield shown
 
 

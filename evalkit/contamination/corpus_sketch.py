@@ -5,8 +5,8 @@ Of the five-word shingles of every document those are kept whose hash is below 1
 kept with its place, a stretch of STRETCH shingles of one document, since in a large corpus the shingles of any English
 sentence stand somewhere, but not together.
 
-At the usual scale of 4 an MB of text has 0.24 MB of sketch, at 8 and 16 a half and a quarter of that. Windowed MinHash
-of 64 words finds no more in 2.8 MB (benchmarks/corpus_sketch.py).
+At a scale of 4 each MB of English has 0.2 MB of sketch, at 8 and 16 a half and a quarter of that, which do for examples
+of 64 and 128 words. MinHash of windows takes 2.8 MB and finds no more of short ones (benchmarks/corpus_sketch.py).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Built:
 class Sampled:
     """What the sample of one shard comes with, beside its runs."""
 
-    runs: int
+    runs: tuple[int, ...]  # bytes of each run's file
     lines: NDArray[np.uint32]  # (P,) line or row of the shard that each place belongs to
     reading: Reading
 
@@ -146,10 +146,11 @@ def sample(
     """
     if out.exists():
         raise StorageError(f"{out}: there is such a file already; remove it, or choose another --out")
+    folder = out.with_name(f"{out.name}.parts")
     jobs = [(shard, _stem(shard, out, scheme, text_field)) for shard in plan]
     total = max(1, sum(shard.bytes for shard in plan) >> 20)
     try:
-        jobs[0][1].parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         left = [(shard, stem) for shard, stem in jobs if _load(stem) is None]
         done = sum(shard.bytes for shard in plan) - sum(shard.bytes for shard, _ in left)
         on_progress(Progress("sketching", min(done >> 20, total), total))
@@ -196,7 +197,8 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
     fold, sampling, words, reading = kernel_fold(scheme.normaliser), scheme.sampling, room(ROOM, 3 * ROOM), Reading()
     hashes, places = np.zeros(AT_ONCE, np.uint64), np.zeros(AT_ONCE, np.uint32)
     lines = [np.zeros(0, np.uint32)]
-    runs = count = place = 0
+    runs: list[int] = []
+    count = place = 0
     for block in blocks(shard, reading, text_field=text_field):
         done, documents = 0, len(block.numbers)
         stretches = np.zeros(documents, np.int64)
@@ -207,19 +209,23 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
                 size = max(2 * missing, 2 * len(words.begin))
                 words = room(size, max(2 * missing, len(words.form)) + PADDING)
             elif done < documents and count:
-                _save_run(stem, runs, hashes[:count], places[:count])
-                runs, count = runs + 1, 0
+                runs.append(_save_run(stem, len(runs), hashes[:count], places[:count]))
+                count = 0
             elif done < documents:
                 hashes, places = np.zeros(2 * len(hashes), np.uint64), np.zeros(2 * len(hashes), np.uint32)
         lines.append(np.repeat(block.numbers, stretches).astype(np.uint32))
     if has_changed(shard):
         reading.failure = reading.failure or "the file changed while it was read; build the sketch again"
     if count:
-        _save_run(stem, runs, hashes[:count], places[:count])
-        runs += 1
+        runs.append(_save_run(stem, len(runs), hashes[:count], places[:count]))
     beside = stem.with_suffix(f".{os.getpid()}.partial")
     with beside.open("wb") as file:
-        np.savez(file, runs=runs, lines=np.concatenate(lines), reading=np.array(json.dumps(asdict(reading))))
+        np.savez(
+            file,
+            runs=np.array(runs, np.int64),
+            lines=np.concatenate(lines),
+            reading=np.array(json.dumps(asdict(reading))),
+        )
     beside.replace(stem.with_suffix(".npz"))
 
 
@@ -235,13 +241,15 @@ def read_scheme(sketch: SketchFile) -> Scheme:
     return scheme
 
 
-def _save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArray[np.uint32]) -> None:
-    """Write shingles in order of hash and place, those of one place once."""
+def _save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArray[np.uint32]) -> int:
+    """Write shingles in order of hash and place, those of one place once, and give the bytes of the file."""
     order = np.argsort(hashes, kind="stable")  # places were taken in their order
     run = np.empty(len(order), RECORD)
     run["hash"], run["place"] = hashes[order], places[order]
     is_new = np.append(True, (np.diff(run["hash"]) != 0) | (np.diff(run["place"]) != 0))
-    np.save(stem.with_suffix(f".{number}.npy"), run[is_new])
+    path = stem.with_suffix(f".{number}.npy")
+    np.save(path, run[is_new])
+    return path.stat().st_size
 
 
 def _stem(shard: Shard, out: Path, scheme: Scheme, text_field: str | None) -> Path:
@@ -254,7 +262,9 @@ def _load(stem: Path) -> Sampled | None:
     """Read a shard's sample back, but for its runs; None where it is not whole."""
     try:
         with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
-            return Sampled(int(file["runs"]), file["lines"], Reading(**json.loads(str(file["reading"]))))
+            found = Sampled(tuple(file["runs"].tolist()), file["lines"], Reading(**json.loads(str(file["reading"]))))
+        sizes = tuple(stem.with_suffix(f".{number}.npy").stat().st_size for number in range(len(found.runs)))
+        return found if sizes == found.runs else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -272,7 +282,7 @@ def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progres
             raise StorageError(f"{stem}: the sample of a shard is missing or damaged; run the same command again")
         lines = before.get(shard.path, 0)
         known.append({"file": str(shard.path), "bytes": shard.size, "place": first, "line": lines})
-        runs += [(stem.with_suffix(f".{number}.npy"), first) for number in range(each.runs)]
+        runs += [(stem.with_suffix(f".{number}.npy"), first) for number in range(len(each.runs))]
         for what, count in each.reading.trouble.items():
             whole.trouble[what] = whole.trouble.get(what, 0) + count
             named = tuple(f"{shard.path}:{lines + line + 1}" for line in each.reading.places[what])

@@ -73,9 +73,10 @@ def note(row: Comparison, found: Demonstrations) -> str:
 
 def unscanned_note(titles: Sequence[str]) -> str:
     """Say that the scan did not look for the pools of these tasks."""
+    named = titles[0] if len(titles) == 1 else f"{len(titles)} tasks"
     return (
-        f"{', '.join(titles)}: demonstrations come from a pool that the scan did not look for; scan again with "
-        "--demonstrations to know how many are in the corpus."
+        f"{named}: demonstrations come from a pool that the scan did not look for; scan with --demonstrations to know "
+        "how many are in the corpus."
     )
 
 

@@ -64,48 +64,52 @@ def curves(
     return Curves(row, len(scored), tuple(gains), curve, four)
 
 
-def gain_table(rows: Sequence[Curves], *, label: str) -> Table:
-    """Set the gains of one task beside each other: thresholds down, numbers of shots and metrics across.
-
-    The share of dirty examples is that of the row with the most examples: of more shots, fewer may fit the window.
-    """
-    most = max(rows, key=lambda each: each.examples)
-    columns = ["threshold", "dirty, %", *(_column(each.row) for each in rows)]
+def gain_table(rows: Sequence[Curves], *, measure: str) -> Table:
+    """List the gains of all rows by threshold; of thresholds that make the same examples dirty, the lowest."""
     body: list[tuple[Cell, ...]] = []
-    for place, each in enumerate(most.gains):
-        gains = [_shown(curve.gains[place].gain, curve.row) for curve in rows]
-        body.append((each.threshold, 100 * each.share, *gains))
+    for each in rows:
+        known: float | None = None
+        for found in each.gains:
+            if found.share != known:
+                shown = _shown(found.gain, each.row)
+                body.append((*_names(each.row), found.threshold, 100 * found.share, shown))
+            known = found.share
+    columns = ("task", "metric", "shots", "threshold", "dirty, %", "gain")
     notes = (
         "Gain: score of all scanned examples minus that of those below the threshold, in points where the score is a "
         f"percentage; interval from {RESAMPLES:,} joint resamples (Singh et al. 2024; Llama 3, section 5.1.4). No gain "
         "can be told where no example is below.",
     )
-    caption = f"Estimated performance gain by threshold (ConTAM): {label}"
-    return Table(tuple(columns), tuple(body), tables.clean(caption), notes)
+    caption = f"Estimated performance gain by threshold of {measure} (ConTAM)"
+    return Table(columns, tuple(body), tables.clean(caption), notes)
 
 
-def subset_table(rows: Sequence[Curves], *, label: str) -> Table | None:
-    """List Llama 2's four subsets of one task at each number of shots; None where no score is a mean."""
+def subset_table(rows: Sequence[Curves], *, measure: str) -> Table | None:
+    """List Llama 2's four subsets of all rows; None where no score is a mean."""
     body = [line for each in rows for line in _subset_lines(each)]
     if not body:
         return None
-    columns = ("shots", "metric", "subset", "examples", "contamination, %", "score", "expected", "Z", "Z, exact")
+    names = ("task", "metric", "shots", "subset")
+    columns = (*names, "examples", "contamination, %", "score", "expected", "Z", "Z, exact")
     notes = (
         f"Clean: below {100 * subsets.CLEAN:.0f} %; dirty: {100 * subsets.DIRTY:.0f} % and more (Touvron et al. 2023, "
         "A.6). Z as published, for examples drawn with replacement; exact without.",
         *(_verdict(each.row, each.subsets) for each in rows if each.subsets is not None),
     )
-    caption = f"Llama 2's four subsets with Z: {label}"
+    caption = f"Llama 2's four subsets under {measure}, with Z"
     return Table(columns, tuple(body), tables.clean(caption), tuple(tables.clean(note) for note in notes))
+
+
+def _names(row: Comparison) -> tuple[str, str, int]:
+    metric = f"{row.metric}, %" if row.is_proportion else row.metric
+    return tables.clean(row.title), tables.clean(metric), row.shots
 
 
 def _subset_lines(curve: Curves) -> Iterator[tuple[Cell, ...]]:
     scale = 100 if curve.row.is_proportion else 1
-    metric = f"{curve.row.metric}, %" if curve.row.is_proportion else curve.row.metric
     for each in curve.subsets or ():
         yield (
-            curve.row.shots,
-            metric,
+            *_names(curve.row),
             each.name,
             each.n,
             None if each.contamination is None else 100 * each.contamination,
@@ -119,13 +123,9 @@ def _subset_lines(curve: Curves) -> Iterator[tuple[Cell, ...]]:
 def _verdict(row: Comparison, found: Sequence[subsets.Subset]) -> str:
     shown = "evidence" if subsets.shows_contamination(found) else "no evidence"
     return (
-        f"{row.metric}, {tables.count(row.shots, 'shot')}: {shown} of contamination by Llama 2's criterion (|Z| > "
-        f"{subsets.EVIDENCE:g} in all four, the clean two worse, the dirty two better)."
+        f"{row.title}, {row.metric}, {tables.count(row.shots, 'shot')}: {shown} of contamination by Llama 2's "
+        f"criterion (|Z| > {subsets.EVIDENCE:g} in all four, the clean two worse, the dirty two better)."
     )
-
-
-def _column(row: Comparison) -> str:
-    return tables.clean(f"gain in {row.metric}, {tables.count(row.shots, 'shot')}")
 
 
 def _shown(gain: Estimate | None, row: Comparison) -> Estimate | None:

@@ -7,7 +7,7 @@ proportion to `hashes` / `step`. To scan a corpus for edited copies use `edited`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -111,11 +111,13 @@ def groups(texts: Sequence[str], threshold: float, *, scheme: Scheme | None = No
     Signatures choose the pairs, which misses one in a thousand at the threshold and fewer above it; shingles decide.
     A text shorter than a shingle is one shingle, and one without words is in no group.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"found threshold {threshold}, expected more than 0 and at most 1")
     scheme = scheme or Scheme()
     sets = _shingle_sets(texts, scheme)
+    equal = _equal(sets)
     leader = list(range(len(texts)))
+    for members in equal:
+        for text in members:
+            leader[text] = members[0]
 
     def find(text: int) -> int:
         while leader[text] != text:
@@ -123,15 +125,42 @@ def groups(texts: Sequence[str], threshold: float, *, scheme: Scheme | None = No
             text = leader[text]
         return text
 
-    for bucket in _buckets(sets, scheme, threshold):
-        for one, other in combinations(bucket, 2):
-            left, right = find(one), find(other)
-            if left != right and _true_jaccard(sets[one], sets[other]) >= threshold:
-                leader[max(left, right)] = min(left, right)
+    for one, other in _candidates([sets[members[0]] for members in equal], scheme, threshold):
+        left, right = find(equal[one][0]), find(equal[other][0])
+        if left != right and _true_jaccard(sets[equal[one][0]], sets[equal[other][0]]) >= threshold:
+            leader[max(left, right)] = min(left, right)
     found: dict[int, list[int]] = {}
     for text in range(len(texts)):
         found.setdefault(find(text), []).append(text)
     return [members for members in found.values() if len(members) > 1]
+
+
+def pairs(
+    texts: Sequence[str], others: Sequence[str], threshold: float, *, scheme: Scheme | None = None
+) -> list[tuple[int, int]]:
+    """Find near-duplicates between two sets, such as a test set and its demonstrations: places in each, in order.
+
+    As `groups` does. With shingles of one word it is the similarity that fewshot tells near-duplicates by, but for the
+    words that most of a pool has.
+    """
+    scheme = scheme or Scheme()
+    sets = _shingle_sets([*texts, *others], scheme)
+    equal = _equal(sets)
+    near = {(kind, kind) for kind in range(len(equal))}
+    near.update(
+        (one, other)
+        for one, other in set(_candidates([sets[members[0]] for members in equal], scheme, threshold))
+        if _true_jaccard(sets[equal[one][0]], sets[equal[other][0]]) >= threshold
+    )
+    sides = [([m for m in members if m < len(texts)], [m for m in members if m >= len(texts)]) for members in equal]
+    found = {
+        (text, other - len(texts))
+        for one, two in near
+        for left, right in ((one, two), (two, one))
+        for text in sides[left][0]
+        for other in sides[right][1]
+    }
+    return sorted(found)
 
 
 def pack(texts: Sequence[str]) -> matches.Texts:
@@ -194,8 +223,19 @@ def _true_jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
     return both / (len(one) + len(other) - both)
 
 
-def _buckets(sets: Sequence[NDArray[np.uint64]], scheme: Scheme, threshold: float) -> list[list[int]]:
-    """List the texts that share a band of their signatures; bands are as long as MISSED allows."""
+def _equal(sets: Sequence[NDArray[np.uint64]]) -> list[list[int]]:
+    """List the texts of each set of shingles; those without words are left out."""
+    found: dict[bytes, list[int]] = {}
+    for text, each in enumerate(sets):
+        if len(each):
+            found.setdefault(each.tobytes(), []).append(text)
+    return list(found.values())
+
+
+def _candidates(sets: Sequence[NDArray[np.uint64]], scheme: Scheme, threshold: float) -> Iterator[tuple[int, int]]:
+    """Yield pairs of sets that share a band of their signatures, the less first; bands are as long as MISSED allows."""
+    if not 0 < threshold <= 1:
+        raise ValueError(f"found threshold {threshold}, expected more than 0 and at most 1")
     past = np.cumsum([len(each) for each in sets], dtype=np.int64)
     begin = past - np.array([len(each) for each in sets], np.int64)
     values = np.zeros((len(sets), scheme.hashes), np.uint32)
@@ -204,9 +244,9 @@ def _buckets(sets: Sequence[NDArray[np.uint64]], scheme: Scheme, threshold: floa
     rows = max(
         (n for n in range(1, scheme.hashes + 1) if (1 - threshold**n) ** (scheme.hashes // n) <= MISSED), default=1
     )
-    found: dict[tuple[int, bytes], list[int]] = {}
-    for text, row in enumerate(values):
-        if begin[text] < past[text]:
-            for band in range(scheme.hashes // rows):
-                found.setdefault((band, row[band * rows : (band + 1) * rows].tobytes()), []).append(text)
-    return [texts for texts in found.values() if len(texts) > 1]
+    for first in range(0, scheme.hashes // rows * rows, rows):
+        found: dict[bytes, list[int]] = {}
+        for number, row in enumerate(values[:, first : first + rows]):
+            found.setdefault(row.tobytes(), []).append(number)
+        for bucket in found.values():
+            yield from combinations(bucket, 2)

@@ -50,7 +50,7 @@ class Answer:
     corpus: Estimate | None  # share of its shingles that the corpus has, anywhere; None where none was sampled
     together: Estimate | None  # share that one document has together
     is_contained: bool | None  # probably; None where too few shingles were sampled to tell
-    document: str | None  # which has most of them together, such as `pile/00.jsonl.zst:1207`
+    document: str | None  # which has most of them together, if LEAST, such as `pile/00.jsonl.zst:1207`
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,12 @@ def take(items: Sequence[Item], scheme: corpus_sketch.Scheme) -> Sample:
     )
 
 
+def default(sketch: Path, asked: Asked) -> Path:
+    """Name a directory that only the same questions to the same sketch lead to."""
+    tasks = "+".join(dict.fromkeys(answer.task.partition("/")[0] for answer in asked.answers))[:60]
+    return Path("reports") / f"ask-{tasks}-{text.digest(asked.signature, str(sketch.resolve()), length=8)}"
+
+
 def write(asked: Asked, directory: Path, *, sketch: Path) -> None:
     """Write answers.jsonl, a line an example, and the table in every form.
 
@@ -159,7 +165,7 @@ def _answer(item: Item, words: int, found: Sequence[NDArray[np.int64]], sketch: 
         corpus=wilson(sum(len(places) > 0 for places in found), n=sampled),
         together=wilson(most, n=sampled),
         is_contained=is_contained,
-        document=None if place is None else sketch.name(place),
+        document=sketch.name(place) if place is not None and most >= LEAST else None,
     )
 
 

@@ -18,7 +18,8 @@ body { margin: 3rem auto; padding: 0 1.25rem; max-width: 62rem; background: var(
        font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1.5rem; }
 h2 { font-size: 1.1rem; margin: 2.75rem 0 .75rem; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 4rem);
+        position: relative; left: 50%; transform: translateX(-50%); } /* beyond the text where a table is wide */
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .6rem; }
 th, td { text-align: left; padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
