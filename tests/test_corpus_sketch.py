@@ -308,7 +308,7 @@ def test_answers_are_written_beside_their_table(tmp_path: Path) -> None:
     write(asked, tmp_path / "answers", sketch=built.path)
     write(asked, tmp_path / "answers", sketch=built.path)
     rows = [json.loads(line) for line in (tmp_path / "answers" / "answers.jsonl").read_text().splitlines()]
-    assert [row["is_contained"] for row in rows] == [True, False]
+    assert [row["contained"] for row in rows] == [True, False]
     assert rows[0]["document"].endswith(f"corpus.jsonl:{len(DOCUMENTS)}")
     assert asked.signature in (tmp_path / "answers" / "table.md").read_text()
 

@@ -96,6 +96,16 @@ class Built:
     places: Mapping[str, tuple[str, ...]]  # the first places of each
     failures: tuple[tuple[str, str], ...]  # file, and why the rest of it could not be read
 
+    def lines(self) -> Iterator[str]:
+        """Say what was read, what was not, and what the sketch takes."""
+        megabytes = self.text_bytes / 1e6
+        yield f"{self.documents:,} documents with {megabytes:,.1f} MB of text, {self.shingles:,} shingles kept"
+        for what, count in self.trouble.items():
+            yield f"not read: {count:,} lines or rows with {what}, the first at {', '.join(self.places[what][:3])}"
+        for file, reason in self.failures:
+            yield f"not read: the rest of {file} ({reason})"
+        yield f"sketch: {self.path} ({self.size / 1e6:,.1f} MB, {kilobytes(self.size, self.text_bytes)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
@@ -229,6 +239,11 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
     beside.replace(stem.with_suffix(".npz"))
 
 
+def kilobytes(size: int, text_bytes: int) -> str:
+    """Say what a sketch takes, such as `190 KB for each MB of text`."""
+    return f"{1e3 * size / max(1, text_bytes):,.0f} KB for each MB of text"
+
+
 def read_scheme(sketch: SketchFile) -> Scheme:
     """Give a sketch's scheme; DataError where this version of evalkit does not sample by it."""
     found = sketch.header["tag"]
@@ -323,8 +338,9 @@ def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progres
 def _batches(runs: Sequence[tuple[Path, int]], layout: sketch_file.Layout, on_progress: OnProgress) -> Iterator[Batch]:
     """Merge runs batch by batch of pages; of each shingle MOST places are kept."""
     cursors = [0] * len(runs)
+    total = max(1, sum(path.stat().st_size for path, _ in runs) >> 20)
     for page, past_page in layout.batches:
-        on_progress(Progress("merging", page, layout.pages))
+        on_progress(Progress("merging", total * page // layout.pages, total))
         past = past_page << (64 - layout.bits)  # the first hash of the next batch
         hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
         for number, (path, first) in enumerate(runs):
@@ -340,7 +356,7 @@ def _batches(runs: Sequence[tuple[Path, int]], layout: sketch_file.Layout, on_pr
         begins = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
         rank = np.arange(len(values)) - np.repeat(begins, np.diff(np.append(begins, len(values))))
         yield values[rank < MOST], np.concatenate(places)[order][rank < MOST]
-    on_progress(Progress("merging", layout.pages, layout.pages))
+    on_progress(Progress("merging", total, total))
 
 
 def _remove(folder: Path) -> None:

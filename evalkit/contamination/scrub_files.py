@@ -154,15 +154,17 @@ def _lines(source: Shard, partial: Path, cuts: Iterator[Cut], split: Split) -> N
 
 
 def _split_line(line: bytes, cut: Cut, source: Shard, split: Split) -> bytes:
-    body = line.rstrip(b"\r\n")
-    ending = line[len(body) :]  # absent at the end of some files
-    rows = split(body.removeprefix(BOM), cut, source)
-    return (ending or b"\n").join(rows) + ending if rows else b""
+    body = line.removesuffix(b"\n").removesuffix(b"\r")
+    ending = line[len(body) :]  # without a newline at the end of some files
+    rows = split(body, cut, source)
+    return (ending if ending.endswith(b"\n") else b"\n").join(rows) + ending if rows else b""
 
 
 def _split_text(line: bytes, cut: Cut, source: Shard) -> list[bytes]:
     """Give each piece of a line of text as a line."""
-    if line != cut.text.encode().rstrip(b"\r"):
+    if cut.row == 0:  # further down, a mark of byte order is text to the scan
+        line = line.removeprefix(BOM)
+    if line != cut.text.encode():
         raise DataError(f"{source.path}:{cut.row + 1}: found another text than the scan; scan again")
     return [piece.encode() for piece in cut.kept]
 
@@ -199,6 +201,7 @@ def _split_row(row: bytes, cut: Cut, source: Shard) -> list[bytes]:
 
     Every field that holds the same text is cut alike: a copy beside it would keep what is to go.
     """
+    row = row.removeprefix(BOM)
     fields = list(_strings(row))
     texts = [(begin, end) for _, begin, end in fields if _is_same(_value(row[begin:end]), cut.text)]
     if not texts:

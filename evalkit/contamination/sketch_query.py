@@ -4,6 +4,10 @@ Of the example's shingles that the sketch would hold, those are counted that sta
 together: in one document, in places that follow each other and hold little more than the example. An example is
 probably contained where a third of them stand together, and LEAST: what is left of a copy of which 20 % of the words
 were changed, 0.8 to the power of 5. The corpus is gone, so no words are compared; a scan does that.
+
+By a sketch with a scale of 4, of copies with 10 % of the words edited 96 % are told of 64 words on, 83 % of 32 to 63,
+62 % of 24 to 31 and 42 % of 16 to 23; 2 of 1,800 clean examples are told of too (benchmarks/corpus_sketch.py). The
+table states both for the test set that is asked for.
 """
 
 from __future__ import annotations
@@ -135,9 +139,24 @@ def write(asked: Asked, directory: Path, *, sketch: Path) -> None:
         raise StorageError(atomic.explain(directory, error)) from error
     described = {"kind": KIND, "signature": asked.signature, "sketch": str(sketch), "versions": manifest.versions()}
     atomic.write(directory / FILE, [json.dumps(described, indent=2, ensure_ascii=False), "\n"])
-    lines = (json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in asked.answers)
-    atomic.write(directory / "answers.jsonl", lines)
+    atomic.write(directory / "answers.jsonl", _lines(asked.answers))
     files.write(directory, asked.table, title="Test examples in a corpus sketch", more=(_evidence(asked.answers),))
+
+
+def _lines(answers: Sequence[Answer]) -> Iterator[str]:
+    """Write a line of JSON for each example."""
+    for answer in answers:
+        fields = {
+            "task": answer.task,
+            "example_id": answer.example,
+            "words": answer.words,
+            "sampled": answer.sampled,
+            "contained": answer.is_contained,
+            "together": None if answer.together is None else asdict(answer.together),
+            "anywhere": None if answer.corpus is None else asdict(answer.corpus),
+            "document": answer.document,
+        }
+        yield json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def _kind(path: Path) -> object:
@@ -233,10 +252,9 @@ def _notes(sketch: SketchFile, share: float) -> Iterator[str]:
         f"than {MOST} places have, the first {MOST} are known, which may hide a copy of common phrases."
     )
     size = len(sketch)
-    per_megabyte = size / max(1, header["text_bytes"]) * 1e3
     yield (
         f"The corpus: {header['documents']:,} documents with {header['text_bytes'] / 1e6:,.1f} MB of text, in a sketch "
-        f"of {size / 1e6:,.1f} MB, {per_megabyte:,.0f} KB for each MB of text."
+        f"of {size / 1e6:,.1f} MB, {corpus_sketch.kilobytes(size, header['text_bytes'])}."
     )
     for what, count in header["trouble"].items():
         yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(header['unread'][what][:3])}."
