@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from evalkit.contamination import engines, index, items, shards
 from evalkit.contamination.scan import Settings, merge, scan
 from evalkit.errors import StorageError, UsageError
 from evalkit.interfaces import Progress
 from tests.test_scan import CLEAN, COPY, contents, lines
-
-ray = pytest.importorskip("ray", reason="Ray has no build for this Python")
 
 
 @pytest.fixture(scope="module")
