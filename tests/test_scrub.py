@@ -1,25 +1,22 @@
-"""Scrubbing: what is cut and what is not, every format and nothing else in it changed, whole files or none."""
+"""Scrubbing: what is cut and what is not, what is counted, and what is refused."""
 
-import bz2
 import gzip
 import json
 import os
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
-from evalkit.contamination import documents, scrub, scrub_files, shards
 from evalkit.contamination import scan as scanning
+from evalkit.contamination import scrub
 from evalkit.contamination.scrub import Counts, Manifest, Rule
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.interfaces import Progress
+from tests.test_cli import call
 
 # 26 words, so 14 13-grams.
 COPY = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec"
@@ -39,12 +36,19 @@ def write_test_set(folder: Path, *texts: str) -> Path:
     return path
 
 
-def run_scan(folder: Path, *corpus: Path, test: tuple[str, ...] = (COPY,), name: str = "scan") -> scanning.Outcome:
+def run_scan(
+    folder: Path,
+    *corpus: Path | str,
+    test: tuple[str, ...] = (COPY,),
+    name: str = "scan",
+    text_lines: bool = False,
+) -> scanning.Outcome:
     settings = scanning.Settings(
         tasks=(),
         corpus=tuple(map(str, corpus)),
         data=str(write_test_set(folder, *test)),
         ngram=13,
+        text_lines=text_lines,
         workers=1,
         out=folder / name,
     )
@@ -57,9 +61,11 @@ def quietly(_: Progress) -> None:
     pass
 
 
-def run_scrub(folder: Path, *, rule: Rule = scrub.GPT3, test: tuple[str, ...] = (COPY,)) -> Manifest:
+def run_scrub(
+    folder: Path, *, rule: Rule = scrub.GPT3, test: tuple[str, ...] = (COPY,), text_lines: bool = False
+) -> Manifest:
     """Scan folder/corpus, scrub it to folder/out."""
-    run_scan(folder, folder / "corpus", test=test)
+    run_scan(folder, folder / "corpus", test=test, text_lines=text_lines)
     return scrub.scrub(folder / "scan", folder / "out", rule=rule, on_progress=quietly)
 
 
@@ -284,330 +290,44 @@ def test_dropped_pieces_are_counted(tmp_path: Path) -> None:
     assert read_counts(tmp_path).pieces_dropped == 1
 
 
-def test_lines_without_a_match_stay_byte_for_byte(tmp_path: Path) -> None:
-    odd = [
-        b'{ "n":1.10, "text" : "clean \\u00e9 \\ud800" , "n":2}\r\n',
-        b"\n",
-        b"not json\n",
-        b'{"text": 3}\n',
-        b'{"text": "\xff"}\n',
-        b'{"text": "no newline at the end"}',
+def common_phrase(folder: Path, documents: int) -> None:
+    """Write a file of documents that each hold the copy, with 300 characters left before it."""
+    (folder / "corpus").mkdir()
+    texts = [f"{filler(500, seed=i)} {COPY}" for i in range(documents)]
+    (folder / "corpus" / "a.jsonl").write_bytes(json_lines([{"text": text} for text in texts]))
+
+
+def test_what_a_scan_did_not_keep_is_counted_and_goes_with_a_second_scrub(tmp_path: Path) -> None:
+    # A scan keeps 256 matches of an example a shard, so one scrub leaves 44 of 300, and the second none.
+    rule = replace(scrub.GPT3, cap=None)
+    common_phrase(tmp_path, 300)
+    first = run_scrub(tmp_path, rule=rule).totals
+    assert (first.split, first.untouched, first.unkept) == (256, 44, 44)
+    run_scan(tmp_path, tmp_path / "out" / "corpus", name="scan2")
+    second = scrub.scrub(tmp_path / "scan2", tmp_path / "out2", rule=rule, on_progress=quietly).totals
+    assert (second.split, second.untouched, second.unkept) == (44, 256, 0)
+    left = run_scan(tmp_path, tmp_path / "out2" / "corpus", name="scan3")
+    assert [(overlap.is_dirty, overlap.documents) for overlap in left.overlaps] == [(False, 0)]
+
+
+@pytest.mark.parametrize(
+    ("documents", "said"),
+    [
+        (256, []),
+        (257, ["1 matches of common phrases may still stand: scan the new corpus, and scrub it again"]),
+    ],
+)
+def test_the_command_says_what_may_still_stand(tmp_path: Path, documents: int, said: list[str]) -> None:
+    common_phrase(tmp_path, documents)
+    run_scan(tmp_path, tmp_path / "corpus")
+    code, out, _ = call("scrub", str(tmp_path / "scan"), "--out", str(tmp_path / "out"), "--no-cap")
+    assert code == 0
+    assert out.splitlines() == [
+        f"{documents} documents: {documents - 256} untouched, 256 split into 256 pieces, 0 emptied, 0 removed",
+        "256 matches, 0 of them ignored as boilerplate",
+        *said,
+        f"corpus: {tmp_path / 'out' / 'corpus'}",
     ]
-    dirty = json.dumps({"text": COPY}).encode() + b"\n"
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "a.jsonl").write_bytes(dirty.join(odd))
-    made = run_scrub(tmp_path)
-    assert (tmp_path / "out" / "corpus" / "a.jsonl").read_bytes() == b"".join(odd)
-    assert (made.totals.unread, made.totals.documents, made.totals.emptied) == (3, 7, 5)
-
-
-def test_all_else_in_a_line_that_is_cut_stays(tmp_path: Path) -> None:
-    before, after = filler(400, seed=1), filler(400, seed=2)
-    text = json.dumps(f"{before} {COPY} {after}").encode()
-    line = b'\xef\xbb\xbf{"n": 1.10, "id": "d\\u00e9", "text":%s, "meta": {"text": "x", "id": "y"}, "big": 1e999}\r\n'
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "a.jsonl").write_bytes(line % text)
-    run_scrub(tmp_path)
-    # ASCII stays ASCII; the mark of byte order goes.
-    expected = b'{"n": 1.10, "id": "d\\u00e9#%d", "text":%s, "meta": {"text": "x", "id": "y"}, "big": 1e999}\r\n'
-    pieces = [json.dumps(piece).encode() for piece in (before[:201], after[199:])]
-    assert (tmp_path / "out" / "corpus" / "a.jsonl").read_bytes() == b"".join(
-        expected % (number, piece) for number, piece in enumerate(pieces, 1)
-    )
-
-
-def test_a_last_line_without_newline_is_cut_into_lines(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    row = {"id": 7, "text": f"{filler(400, seed=1)} {COPY} {filler(400, seed=2)}"}
-    (tmp_path / "corpus" / "a.jsonl").write_bytes(json_lines([row])[:-1])
-    run_scrub(tmp_path)
-    first, second = (tmp_path / "out" / "corpus" / "a.jsonl").read_bytes().split(b"\n")
-    # A number stays one.
-    assert json.loads(first)["id"] == json.loads(second)["id"] == 7
-
-
-@pytest.mark.parametrize("odd", ["\\ud800", "\\udc00 \\ud800\\ud801", "\\ud83d\\ude00"])
-@pytest.mark.parametrize("key", ['"text"', '"te\\u0078t"'])
-def test_halves_of_pairs_do_not_shift_the_cut(tmp_path: Path, odd: str, key: str) -> None:
-    line = '{%s: "%s %s %s %s"}\n' % (key, odd, filler(400, seed=1), COPY, filler(400, seed=2))  # noqa: UP031
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "a.jsonl").write_text('{"text": "first"}\n' + line)
-    run_scrub(tmp_path)
-    _, before, after = (tmp_path / "out" / "corpus" / "a.jsonl").read_text().splitlines()
-    assert json.loads(before)["text"].endswith(filler(400, seed=1)[:201])
-    assert json.loads(after)["text"] == filler(400, seed=2)[199:]
-
-
-def test_a_second_field_with_the_same_text_is_cut_too(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    text = f"{filler(400, seed=1)} {COPY}"
-    (tmp_path / "corpus" / "a.jsonl").write_bytes(json_lines([{"text": text, "raw": text, "title": "t"}]))
-    run_scrub(tmp_path)
-    left = filler(400, seed=1)[:201]
-    assert json.loads((tmp_path / "out" / "corpus" / "a.jsonl").read_text()) == {
-        "text": left,
-        "raw": left,
-        "title": "t",
-    }
-
-
-def test_texts_are_read_by_their_row_in_a_file_of_several_shards(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    # An escaped key makes a line that is read after the others of its block.
-    odd = {i: json.dumps({"text": f"odd {i}"}).replace("text", "te\\u0078t").encode() + b"\n" for i in (3, 17)}
-    lines = [odd.get(i, json_lines([{"text": f"{i} {filler(500, seed=i)}"}])) for i in range(30)]
-    path.write_bytes(b"".join(lines))
-    plan = shards.plan([str(path)], shard_bytes=3000)
-    assert len(plan) > 3
-    counts = []
-    for shard in plan:
-        reading = documents.Reading()
-        list(documents.blocks(shard, reading, text_field=None))
-        counts.append(reading.lines)
-    rows = np.array([0, 3, 4, 16, 17, 29])
-    read = scrub_files.read_texts(plan, counts, rows, text_field=None)
-    assert [(row, json.loads(lines[row])["text"].encode()) for row in rows.tolist()] == list(read)
-
-
-ROWS = [
-    {"id": "a", "text": f"{filler(400, seed=1)} {COPY} {filler(400, seed=2)}", "more": [1, 2], "none": None},
-    {"id": "b", "text": "clean é東", "more": [], "none": None},
-    {"id": "c", "text": COPY, "more": [3], "none": None},
-    {"id": "d", "text": None, "more": None, "none": None},
-    {"id": "e", "text": f"{COPY} {filler(400, seed=3)}", "more": [4], "none": None},
-]
-EXPECTED = [
-    ROWS[0] | {"id": "a#1", "text": filler(400, seed=1)[:201]},
-    ROWS[0] | {"id": "a#2", "text": filler(400, seed=2)[199:]},
-    ROWS[1],
-    ROWS[3],
-    ROWS[4] | {"id": "e#1", "text": filler(400, seed=3)[199:]},
-]
-
-
-def zstd_write(path: Path, raw: bytes) -> None:
-    with pyarrow.output_stream(str(path), compression="zstd") as out:
-        out.write(raw)
-
-
-def zstd_read(path: Path) -> bytes:
-    with pyarrow.input_stream(str(path), compression="zstd") as file:
-        return bytes(file.read())
-
-
-def load_lines(raw: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in raw.splitlines()]
-
-
-def table() -> pyarrow.Table:
-    made = pyarrow.Table.from_pylist(ROWS)
-    return made.replace_schema_metadata({"note": "kept"})
-
-
-def write_arrow_file(path: Path) -> None:
-    with pyarrow.ipc.new_file(str(path), table().schema) as out:
-        for batch in table().to_batches(max_chunksize=2):
-            out.write_batch(batch)
-
-
-def write_arrow_stream(path: Path, compression: str | None = None) -> None:
-    with (
-        pyarrow.output_stream(str(path), compression=compression) as sink,
-        pyarrow.ipc.new_stream(sink, table().schema) as out,
-    ):
-        for batch in table().to_batches(max_chunksize=2):
-            out.write_batch(batch)
-
-
-def read_arrow(path: Path) -> list[dict[str, Any]]:
-    return checked(pyarrow.ipc.open_file(str(path)).read_all())
-
-
-def read_arrow_stream(path: Path, compression: str | None = None) -> list[dict[str, Any]]:
-    with pyarrow.input_stream(str(path), compression=compression) as file:
-        return checked(pyarrow.ipc.open_stream(file).read_all())
-
-
-def checked(read: pyarrow.Table) -> list[dict[str, Any]]:
-    assert read.schema == table().schema
-    assert read.schema.metadata == {b"note": b"kept"}
-    rows: list[dict[str, Any]] = read.to_pylist()
-    return rows
-
-
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    found = pyarrow.parquet.ParquetFile(path)
-    assert found.metadata.row_group(0).column(1).compression == "GZIP"
-    assert found.metadata.row_group(0).column(0).compression == "UNCOMPRESSED"
-    return checked(found.read())
-
-
-FORMATS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], list[dict[str, Any]]]]] = {
-    "a.jsonl": (lambda path: path.write_bytes(json_lines(ROWS)), lambda path: load_lines(path.read_bytes())),
-    "a.jsonl.gz": (
-        lambda path: path.write_bytes(gzip.compress(json_lines(ROWS[:2])) + gzip.compress(json_lines(ROWS[2:]))),
-        lambda path: load_lines(gzip.decompress(path.read_bytes())),
-    ),
-    "a.json.bz2": (
-        lambda path: path.write_bytes(bz2.compress(json_lines(ROWS))),
-        lambda path: load_lines(bz2.decompress(path.read_bytes())),
-    ),
-    "a.ndjson.zst": (lambda path: zstd_write(path, json_lines(ROWS)), lambda path: load_lines(zstd_read(path))),
-    "a.json": (lambda path: path.write_text(json.dumps(ROWS, indent=1)), lambda path: json.loads(path.read_text())),
-    "a.parquet": (
-        lambda path: pyarrow.parquet.write_table(
-            table(),
-            path,
-            row_group_size=2,
-            compression={"id": "none", "text": "gzip", "more.list.element": "zstd", "none": "snappy"},
-        ),
-        read_parquet,
-    ),
-    "file.arrow": (write_arrow_file, read_arrow),
-    "stream.arrow": (write_arrow_stream, read_arrow_stream),
-    "a.arrow.gz": (lambda path: write_arrow_stream(path, "gzip"), lambda path: read_arrow_stream(path, "gzip")),
-}
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_written_as_it_was_read(tmp_path: Path, name: str) -> None:
-    write, read = FORMATS[name]
-    (tmp_path / "corpus").mkdir()
-    write(tmp_path / "corpus" / name)
-    before = (tmp_path / "corpus" / name).read_bytes()
-    made = run_scrub(tmp_path)
-    assert read(tmp_path / "out" / "corpus" / name) == EXPECTED
-    assert (tmp_path / "corpus" / name).read_bytes() == before
-    totals = made.totals
-    assert (totals.documents, totals.unread, totals.untouched, totals.split, totals.emptied) == (4, 1, 1, 2, 1)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_file_without_a_collision_is_copied(tmp_path: Path, name: str) -> None:
-    (tmp_path / "corpus").mkdir()
-    FORMATS[name][0](tmp_path / "corpus" / name)
-    run_scrub(tmp_path, test=("none of these thirteen words stands in any of the documents of this corpus",))
-    assert (tmp_path / "out" / "corpus" / name).read_bytes() == (tmp_path / "corpus" / name).read_bytes()
-
-
-def test_rows_of_an_array_that_are_not_cut_stay_byte_for_byte(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    clean = b' {"text": "x, ] }", "n": 1.10}\n'
-    (tmp_path / "corpus" / "a.json").write_bytes(
-        b"[" + clean + b"," + json_lines([{"text": COPY}]) + b"," + clean + b"]\n"
-    )
-    run_scrub(tmp_path)
-    assert (tmp_path / "out" / "corpus" / "a.json").read_bytes() == b"[" + clean + b"," + clean + b"]\n"
-
-
-def test_an_array_may_be_left_empty(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "a.json").write_text(json.dumps([{"text": COPY}]))
-    run_scrub(tmp_path)
-    assert json.loads((tmp_path / "out" / "corpus" / "a.json").read_text()) == []
-
-
-def test_pieces_of_a_text_are_files_of_their_own(tmp_path: Path) -> None:
-    (tmp_path / "corpus" / "books").mkdir(parents=True)
-    text = f"{filler(400, seed=1)} {COPY} {filler(400, seed=2)}"
-    (tmp_path / "corpus" / "books" / "a.b.txt").write_text(text)
-    (tmp_path / "corpus" / "books" / "c.txt.gz").write_bytes(gzip.compress(text.encode()))
-    (tmp_path / "corpus" / "gone.txt").write_text(COPY)
-    (tmp_path / "corpus" / "latin.txt").write_bytes(b"caf\xe9 " + COPY.encode())
-    made = run_scrub(tmp_path)
-    out = tmp_path / "out" / "corpus"
-    names = ["books/a.b#1.txt", "books/a.b#2.txt", "books/c#1.txt.gz", "books/c#2.txt.gz", "latin.txt"]
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == names
-    assert sorted(name for each in made.files for name in each.written) == names
-    assert (out / names[0]).read_text() == filler(400, seed=1)[:201]
-    assert gzip.decompress((out / names[3]).read_bytes()).decode() == filler(400, seed=2)[199:]
-    assert made.totals.unread == 1
-
-
-@pytest.fixture
-def planted(tmp_path: Path) -> Path:
-    """Three files with copies in many places, of two examples."""
-    corpus = tmp_path / "corpus"
-    (corpus / "deep").mkdir(parents=True)
-    draws = random.Random(5)
-    for name in ("one.jsonl", "deep/two.jsonl", "three.json"):
-        texts = []
-        for _ in range(40):
-            parts = [
-                filler(draws.randrange(20, 900), seed=draws.randrange(10**6)) for _ in range(draws.randrange(1, 5))
-            ]
-            copies = [COPY.title(), COPY.replace(" ", "\n", 4), " ".join(COPY.split()[3:17]), FACT, "", ""]
-            texts.append("".join(part + " " + draws.choice(copies) + " " for part in parts))
-        rows = [{"id": f"{name}{i}", "text": text} for i, text in enumerate(texts)]
-        (corpus / name).write_bytes(json_lines(rows) if name.endswith("l") else json.dumps(rows).encode())
-    return tmp_path
-
-
-FACT = "l'été dernier, « nous » avons vu — enfin ! — la mer: elle était bleue & calme"
-
-
-def test_what_is_scrubbed_is_clean(planted: Path) -> None:
-    test = (COPY, FACT)
-    before = run_scan(planted, planted / "corpus", test=test)
-    assert all(overlap.is_dirty for overlap in before.overlaps)
-    made = scrub.scrub(planted / "scan", planted / "out", rule=replace(scrub.GPT3, cap=None), on_progress=quietly)
-    after = run_scan(planted, planted / "out" / "corpus", test=test, name="again")
-    assert [overlap.is_dirty for overlap in after.overlaps] == [False, False]
-    totals = made.totals
-    assert totals.documents == totals.untouched + totals.split + totals.emptied + totals.removed == 120
-    assert totals.split > 0
-    rows = sum(len(load_lines(path.read_bytes())) for path in (planted / "out" / "corpus").rglob("*.jsonl"))
-    rows += len(json.loads((planted / "out" / "corpus" / "three.json").read_text()))
-    assert rows == totals.untouched + totals.pieces
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_scrub_that_was_stopped_goes_on(planted: Path) -> None:
-    def stop(_: Progress) -> None:
-        raise KeyboardInterrupt
-
-    run_scan(planted, planted / "corpus")
-    with pytest.raises(KeyboardInterrupt):
-        scrub.scrub(planted / "scan", planted / "out", on_progress=stop)
-    (first,) = [path for path in (planted / "out" / "corpus").rglob("*") if path.is_file()]
-    assert "totals" not in json.loads((planted / "out" / "scrub.json").read_text())
-    node = first.stat().st_ino
-    resumed = scrub.scrub(planted / "scan", planted / "out", on_progress=quietly)
-    assert first.stat().st_ino == node  # kept, not written again
-    whole = scrub.scrub(planted / "scan", planted / "other", on_progress=quietly)
-    assert contents(planted / "out") == contents(planted / "other")
-    assert resumed.files == whole.files
-
-
-def test_a_finished_file_that_is_gone_is_written_again(planted: Path) -> None:
-    run_scan(planted, planted / "corpus")
-    scrub.scrub(planted / "scan", planted / "out", on_progress=quietly)
-    before = contents(planted / "out")
-    (planted / "out" / "corpus" / "one.jsonl").unlink()
-    (planted / "out" / "corpus" / "three.json").write_bytes(b"cut off")
-    scrub.scrub(planted / "scan", planted / "out", on_progress=quietly)
-    assert contents(planted / "out") == before
-
-
-def test_a_text_that_changed_leaves_no_old_piece(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    book = tmp_path / "corpus" / "book.txt"
-    book.write_text(f"{filler(400, seed=1)} {COPY} {filler(400, seed=2)}")
-    run_scrub(tmp_path)
-    book.write_text("clean")
-    run_scrub(tmp_path)
-    assert contents(tmp_path / "out" / "corpus") == {"book.txt": b"clean"}
-
-
-def test_progress_ends_at_the_total(planted: Path) -> None:
-    seen: list[Progress] = []
-    run_scan(planted, planted / "corpus")
-    scrub.scrub(planted / "scan", planted / "out", on_progress=seen.append)
-    assert len(seen) == 3
-    assert seen[-1].done <= seen[-1].total
 
 
 def one_file(folder: Path) -> Path:
@@ -626,6 +346,17 @@ def test_the_output_may_not_lie_over_the_corpus(tmp_path: Path, name: str) -> No
         scrub.scrub(tmp_path / "scan", tmp_path / name, on_progress=quietly)
     assert path.read_bytes() == before
     assert list((tmp_path / "corpus").iterdir()) == [path]
+
+
+def test_a_dataset_of_the_hub_is_refused(tmp_path: Path) -> None:
+    one_file(tmp_path)
+    place = f"hub:{tmp_path / 'corpus'}"
+    run_scan(tmp_path, place)
+    with pytest.raises(DataError) as caught:
+        scrub.scrub(tmp_path / "scan", tmp_path / "out", on_progress=quietly)
+    said = "cannot be written again; download the dataset, then scan and scrub the folder"
+    assert str(caught.value) == f"{place}@train: {said}"
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_changed_since_the_scan_is_refused(tmp_path: Path) -> None:
