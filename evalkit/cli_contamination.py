@@ -182,7 +182,7 @@ def scrub(
     from evalkit.report.progress import ProgressDisplay
 
     rule = scrubbing.Rule(window, shortest, most_pieces, None if no_cap else cap)
-    with ProgressDisplay(sys.stderr, unit="files") as display:
+    with ProgressDisplay(sys.stderr, unit="MB") as display:
         totals = scrubbing.scrub(scan, out, rule=rule, on_progress=display).totals
     typer.echo(f"{totals.documents:,} documents: {totals.untouched:,} untouched, {totals.split:,} split into", nl=False)
     typer.echo(f" {totals.pieces:,} pieces, {totals.emptied:,} emptied, {totals.removed:,} removed")

@@ -135,6 +135,15 @@ def test_many_frames_make_many_shards(tmp_path: Path) -> None:
     assert all(reading.documents > 0 for reading in readings)
 
 
+@pytest.mark.parametrize("shard_bytes", [1000, 20])
+def test_a_byte_order_mark_may_begin_any_json_line(tmp_path: Path, shard_bytes: int) -> None:
+    path = tmp_path / "a.jsonl"  # two files, joined
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"text": "one"}\n' + b"\xef\xbb\xbf" + b'{"text": "two"}\n')
+    found, readings = read(shards.plan([str(path)], shard_bytes=shard_bytes), text_field="text")
+    assert [text for _, text in found] == [b"one", b"two"]
+    assert all(not reading.trouble for reading in readings)
+
+
 def test_blank_lines_count_and_hold_no_document(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\n\r\n \t\n two \nthree")

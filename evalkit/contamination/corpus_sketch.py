@@ -5,18 +5,17 @@ Of the five-word shingles of every document those are kept whose hash is below 1
 kept with its place, a stretch of STRETCH shingles of one document, since in a large corpus the shingles of any English
 sentence stand somewhere, but not together.
 
-At a scale of 4 each MB of English has 0.2 MB of sketch, at 8 and 16 a half and a quarter of that, which do for examples
-of 64 and 128 words. MinHash of windows takes 2.8 MB and finds no more of short ones (benchmarks/corpus_sketch.py).
+At a scale of 4 each MB of English has 0.2 to 0.25 MB of sketch, at 8 and 16 a half and a quarter of that, which do for
+examples of 64 and 128 words. MinHash of windows takes 2.8 MB and finds fewer of short ones, and more of long ones of
+which a fifth was edited (benchmarks/corpus_sketch.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,10 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evalkit import atomic, text
-from evalkit.contamination import normalise, sketch_file
+from evalkit.contamination import normalise, sketch_file, sketch_runs
 from evalkit.contamination.documents import PLACES, Reading, blocks
 from evalkit.contamination.index import kernel_fold
 from evalkit.contamination.kernels import samples
@@ -35,16 +33,13 @@ from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.words import BASE, room
 from evalkit.contamination.shards import Shard, has_changed
 from evalkit.contamination.sketch_file import AGAIN, SketchFile
+from evalkit.contamination.sketch_runs import Sampled
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress, ignore
 
 STRETCH = 256  # shingles of a document that make a place
-MOST = 8  # places of one shingle that are kept, the first of them
 ROOM = 1 << 16  # words held at first
 AT_ONCE = 1 << 22  # shingles of a shard in memory
-RECORD = np.dtype([("hash", "<u8"), ("place", "<u4")])
-
-Batch = tuple[NDArray[np.uint64], NDArray[np.uint64]]  # hashes and places
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +103,15 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """What the sample of one shard comes with, beside its runs."""
+class Account:
+    """What the samples of all shards come with."""
 
-    runs: tuple[int, ...]  # bytes of each run's file
-    lines: NDArray[np.uint32]  # (P,) line or row of the shard that each place belongs to
-    reading: Reading
+    runs: list[tuple[Path, int]]  # each with the first place of its shard
+    count: int  # places
+    shards: list[dict[str, str | int]]  # file, its bytes, and the shard's first place and line
+    whole: Reading
+    unread: dict[str, tuple[str, ...]]  # what kept a line from being read -> the first places
+    failures: list[tuple[str, str]]  # file, and why the rest of it could not be read
 
 
 def build(
@@ -161,7 +159,7 @@ def sample(
     total = max(1, sum(shard.bytes for shard in plan) >> 20)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        left = [(shard, stem) for shard, stem in jobs if _load(stem) is None]
+        left = [(shard, stem) for shard, stem in jobs if sketch_runs.load(stem) is None]
         done = sum(shard.bytes for shard in plan) - sum(shard.bytes for shard, _ in left)
         on_progress(Progress("sketching", min(done >> 20, total), total))
         for shard in _run(left, scheme, text_field, workers):
@@ -219,7 +217,7 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
                 size = max(2 * missing, 2 * len(words.begin))
                 words = room(size, max(2 * missing, len(words.form)) + PADDING)
             elif done < documents and count:
-                runs.append(_save_run(stem, len(runs), hashes[:count], places[:count]))
+                runs.append(sketch_runs.save_run(stem, len(runs), hashes[:count], places[:count]))
                 count = 0
             elif done < documents:
                 hashes, places = np.zeros(2 * len(hashes), np.uint64), np.zeros(2 * len(hashes), np.uint32)
@@ -227,16 +225,8 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
     if has_changed(shard):
         reading.failure = reading.failure or "the file changed while it was read; build the sketch again"
     if count:
-        runs.append(_save_run(stem, len(runs), hashes[:count], places[:count]))
-    beside = stem.with_suffix(f".{os.getpid()}.partial")
-    with beside.open("wb") as file:
-        np.savez(
-            file,
-            runs=np.array(runs, np.int64),
-            lines=np.concatenate(lines),
-            reading=np.array(json.dumps(asdict(reading))),
-        )
-    beside.replace(stem.with_suffix(".npz"))
+        runs.append(sketch_runs.save_run(stem, len(runs), hashes[:count], places[:count]))
+    sketch_runs.save(stem, Sampled(tuple(runs), np.concatenate(lines), reading))
 
 
 def kilobytes(size: int, text_bytes: int) -> str:
@@ -256,107 +246,75 @@ def read_scheme(sketch: SketchFile) -> Scheme:
     return scheme
 
 
-def _save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArray[np.uint32]) -> int:
-    """Write shingles in order of hash and place, those of one place once, and give the bytes of the file."""
-    order = np.argsort(hashes, kind="stable")  # places were taken in their order
-    run = np.empty(len(order), RECORD)
-    run["hash"], run["place"] = hashes[order], places[order]
-    is_new = np.append(True, (np.diff(run["hash"]) != 0) | (np.diff(run["place"]) != 0))
-    path = stem.with_suffix(f".{number}.npy")
-    np.save(path, run[is_new])
-    return path.stat().st_size
-
-
 def _stem(shard: Shard, out: Path, scheme: Scheme, text_field: str | None) -> Path:
     """Name a shard's sample, but for the suffix: another version of the corpus, another name."""
     seen = [str(shard.path), shard.begin, shard.end, shard.size, shard.modified]
     return out.with_name(f"{out.name}.parts") / text.digest(seen, scheme.tag, text_field, length=24)
 
 
-def _load(stem: Path) -> Sampled | None:
-    """Read a shard's sample back, but for its runs; None where it is not whole."""
-    try:
-        with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
-            found = Sampled(tuple(file["runs"].tolist()), file["lines"], Reading(**json.loads(str(file["reading"]))))
-        sizes = tuple(stem.with_suffix(f".{number}.npy").stat().st_size for number in range(len(found.runs)))
-        return found if sizes == found.runs else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
-
-
 def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progress: OnProgress) -> Built:
     """Merge the samples of all shards into the file."""
-    whole, runs, first = Reading(), list[tuple[Path, int]](), 0
-    trouble: dict[str, tuple[str, ...]] = {}
-    failures: list[tuple[str, str]] = []
+    read = _account(stems)
+    layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in read.runs), read.count)
+    header = {
+        "scheme": asdict(scheme),
+        "tag": scheme.tag,
+        "shards": read.shards,
+        "documents": read.whole.documents,
+        "text_bytes": read.whole.text_bytes,
+        "trouble": read.whole.trouble,
+        "unread": read.unread,
+        "failures": read.failures,
+    }
+    kept = sketch_file.write(
+        out,
+        layout,
+        batches=sketch_runs.merge(read.runs, layout, on_progress),
+        lines=(each.lines for stem in stems.values() if (each := sketch_runs.load(stem))),
+        header=header,
+    )
+    return Built(
+        path=out,
+        size=out.stat().st_size,
+        shingles=kept,
+        documents=read.whole.documents,
+        text_bytes=read.whole.text_bytes,
+        trouble=read.whole.trouble,
+        places=read.unread,
+        failures=tuple(read.failures),
+    )
+
+
+def _account(stems: Mapping[Shard, Path]) -> Account:
+    """Add up what was read of all shards. Raises DataError where that is no document."""
+    whole, count = Reading(), 0
+    runs: list[tuple[Path, int]] = []
     known: list[dict[str, str | int]] = []
+    unread: dict[str, tuple[str, ...]] = {}
+    failures: list[tuple[str, str]] = []
     before: dict[Path, int] = {}  # lines or rows of each file so far
     for shard, stem in stems.items():
-        each = _load(stem)
+        each = sketch_runs.load(stem)
         if each is None:
             raise StorageError(f"{stem}: the sample of a shard is missing or damaged; run the same command again")
         lines = before.get(shard.path, 0)
-        known.append({"file": str(shard.path), "bytes": shard.size, "place": first, "line": lines})
-        runs += [(stem.with_suffix(f".{number}.npy"), first) for number in range(len(each.runs))]
-        for what, count in each.reading.trouble.items():
-            whole.trouble[what] = whole.trouble.get(what, 0) + count
+        known.append({"file": str(shard.path), "bytes": shard.size, "place": count, "line": lines})
+        runs += [(stem.with_suffix(f".{number}.npy"), count) for number in range(len(each.runs))]
+        for what, times in each.reading.trouble.items():
+            whole.trouble[what] = whole.trouble.get(what, 0) + times
             named = tuple(f"{shard.path}:{lines + line + 1}" for line in each.reading.places[what])
-            trouble[what] = (*trouble.get(what, ()), *named)[:PLACES]
+            unread[what] = (*unread.get(what, ()), *named)[:PLACES]
         if each.reading.failure:
             failures.append((str(shard.path), each.reading.failure))
         whole.documents += each.reading.documents
         whole.text_bytes += each.reading.text_bytes
         before[shard.path] = lines + each.reading.lines
-        first += len(each.lines)
+        count += len(each.lines)
     if not whole.documents:
-        reasons = [f"{places[0]}: {what}" for what, places in trouble.items()] + [": ".join(each) for each in failures]
+        reasons = [f"{places[0]}: {what}" for what, places in unread.items()] + [": ".join(each) for each in failures]
         because = f" ({reasons[0]})" if reasons else ""
         raise DataError(f"found no documents in the corpus{because}, expected at least one; check --text-field")
-    layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in runs), first)
-    header = {
-        "scheme": asdict(scheme),
-        "tag": scheme.tag,
-        "shards": known,
-        "documents": whole.documents,
-        "text_bytes": whole.text_bytes,
-        "trouble": whole.trouble,
-        "unread": trouble,
-        "failures": failures,
-    }
-    kept = sketch_file.write(
-        out,
-        layout,
-        batches=_batches(runs, layout, on_progress),
-        lines=(each.lines for stem in stems.values() if (each := _load(stem))),
-        header=header,
-    )
-    return Built(
-        out, out.stat().st_size, kept, whole.documents, whole.text_bytes, whole.trouble, trouble, tuple(failures)
-    )
-
-
-def _batches(runs: Sequence[tuple[Path, int]], layout: sketch_file.Layout, on_progress: OnProgress) -> Iterator[Batch]:
-    """Merge runs batch by batch of pages; of each shingle MOST places are kept."""
-    cursors = [0] * len(runs)
-    total = max(1, sum(path.stat().st_size for path, _ in runs) >> 20)
-    for page, past_page in layout.batches:
-        on_progress(Progress("merging", total * page // layout.pages, total))
-        past = past_page << (64 - layout.bits)  # the first hash of the next batch
-        hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
-        for number, (path, first) in enumerate(runs):
-            run = np.load(path, mmap_mode="r")
-            end = len(run) if past == 1 << 64 else int(np.searchsorted(run["hash"], np.uint64(past)))
-            part = run[cursors[number] : end]
-            hashes.append(part["hash"])
-            places.append(part["place"].astype(np.uint64) + np.uint64(first))
-            cursors[number] = end
-        values = np.concatenate(hashes)
-        order = np.argsort(values, kind="stable")  # runs are in the order of places
-        values = values[order]
-        begins = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
-        rank = np.arange(len(values)) - np.repeat(begins, np.diff(np.append(begins, len(values))))
-        yield values[rank < MOST], np.concatenate(places)[order][rank < MOST]
-    on_progress(Progress("merging", total, total))
+    return Account(runs, count, known, whole, unread, failures)
 
 
 def _remove(folder: Path) -> None:

@@ -71,7 +71,7 @@ def _block_of_json(room: Room, end: int, name: bytes, reading: Reading) -> Itera
 def _text_of_line(raw: bytes, name: str, reading: Reading, line: int) -> str | None:
     """Give the text of a line that the kernel did not understand; None where it has none, which is counted."""
     try:
-        row = json.loads(raw.decode("utf-8-sig" if line == 0 else "utf-8"))
+        row = json.loads(raw.decode("utf-8-sig"))  # files that were joined have it in the middle
     except UnicodeDecodeError:
         reading.count("not UTF-8", line)
     except (ValueError, RecursionError):
