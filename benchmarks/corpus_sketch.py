@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from edited_copies import BYTES_A_WORD, DOCUMENT, Trial, invent, items
 
-from evalkit.contamination import minhash, shards, sketch_query
-from evalkit.contamination.corpus_sketch import Built, Scheme, build
+from evalkit.contamination.corpus import shards
+from evalkit.contamination.sketch import minhash
+from evalkit.contamination.sketch import query as sketch_query
+from evalkit.contamination.sketch.build import Built, Scheme, build
 
 RATES = (0.0, 0.05, 0.1, 0.2)
 BANDS = ((12, 15), (16, 23), (24, 31), (32, 63), (64, 127), (128, 200))  # words of an example

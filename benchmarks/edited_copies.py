@@ -23,8 +23,10 @@ import numpy as np
 from datasketch import MinHashLSH
 from numpy.typing import NDArray
 
-from evalkit.contamination import edited, index, minhash, shard_scan, shards
-from evalkit.contamination.minhash import Scheme
+from evalkit.contamination import edited, index, shard_scan
+from evalkit.contamination.corpus import shards
+from evalkit.contamination.sketch import minhash
+from evalkit.contamination.sketch.minhash import Scheme
 
 Numbers = NDArray[np.int64]
 Pairs = set[tuple[int, int]]  # example and document

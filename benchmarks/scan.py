@@ -30,7 +30,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from evalkit.contamination import findings, index, scan, shard_scan, shards
+from evalkit.contamination import findings, index, scan, shard_scan
+from evalkit.contamination.corpus import shards
 from evalkit.contamination.normalise import NORMALISERS
 
 EXAMPLES, PLANTED = 3000, 150

@@ -241,6 +241,8 @@ for command in (
     cli_contamination.split,
     cli_contamination.compare,
     cli_contamination.scrub,
+    cli_contamination.sketch,
+    cli_contamination.ask,
 ):
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""The commands on contamination: scan, split, compare and scrub."""
+"""The commands on contamination: scan, split, compare, scrub, sketch and ask."""
 
 from __future__ import annotations
 
@@ -192,3 +192,63 @@ def scrub(
             f"{totals.unkept:,} matches of common phrases may still stand: scan the new corpus, and scrub it again"
         )
     typer.echo(f"corpus: {out / scrubbing.CORPUS}")
+
+
+def sketch(
+    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS...", help="Files, folders, globs, hub:OWNER/NAME.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The sketch, a new file such as pile.sketch.")],
+    shingle: Annotated[int, typer.Option(help="Words of the shingles that are kept.")] = 5,
+    scale: Annotated[int, typer.Option(help="One shingle in so many is kept; a power of two.")] = 4,
+    normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
+    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
+    text_lines: Annotated[
+        bool, typer.Option("--text-lines", help="Text files have a document a line; else a file is one.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; without it, one a core.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Sample a part of N, from 0; without it, the rest."),
+    ] = None,
+) -> None:
+    """Store a sketch of a corpus, which `ask` looks test sets up in. A sketch that was stopped goes on."""
+    from evalkit.contamination.corpus import shards
+    from evalkit.contamination.sketch import build as building
+    from evalkit.report.progress import ProgressDisplay
+
+    scheme = building.Scheme(shingle, scale, normaliser=normaliser)
+    plan = shards.plan(corpus, text_lines=text_lines)
+    with ProgressDisplay(sys.stderr, unit="MB") as display:
+        if shard is not None:
+            number, of = read_part(shard)
+            building.sample(
+                plan[number::of], out, scheme=scheme, text_field=text_field, workers=workers, on_progress=display
+            )
+            typer.echo(f"part {shard} is sampled; the same command without --shard writes the sketch")
+            return
+        built = building.build(plan, out, scheme=scheme, text_field=text_field, workers=workers, on_progress=display)
+    for line in built.lines():
+        typer.echo(line)
+
+
+def ask(
+    sketch: Annotated[Path, typer.Argument(metavar="SKETCH", help="A file that `evalkit sketch` wrote.")],
+    task: Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")] = "",
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Other examples; without --task, lines of id and text.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Contained from this share of its shingles on; without it, a quarter.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", parser=directory, help="Without it, one under reports/.")
+    ] = None,
+) -> None:
+    """Tell which test examples a sketched corpus probably contains; the corpus is not read."""
+    from evalkit.contamination import items
+    from evalkit.contamination.sketch import query
+
+    test = items.gather(read_names(task), data=data)
+    asked = query.ask(sketch, test, share=query.SHARE if share is None else share)
+    folder = out or query.default(sketch, asked)
+    query.write(asked, folder, sketch=sketch)
+    show_report(asked.table, folder)

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evalkit.contamination import corpus_sketch, shards, sketch_file
-from evalkit.contamination.corpus_sketch import Built, Scheme, build
+from evalkit.contamination.corpus import shards
 from evalkit.contamination.index import Item, Part
-from evalkit.contamination.sketch_file import SketchFile
-from evalkit.contamination.sketch_query import LEAST, Answer, Asked, ask, take, write
-from evalkit.contamination.sketch_runs import MOST, sort
+from evalkit.contamination.sketch import build as corpus_sketch
+from evalkit.contamination.sketch import file as sketch_file
+from evalkit.contamination.sketch.build import Built, Scheme, build
+from evalkit.contamination.sketch.file import SketchFile
+from evalkit.contamination.sketch.query import LEAST, Answer, Asked, ask, take, write
+from evalkit.contamination.sketch.runs import MOST, sort
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.text import words
 
@@ -244,7 +246,7 @@ def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
     with (tmp_path / "corpus.jsonl").open("a") as file:
         file.write('{"text": 3}\n{"text"\n')
     built = build(shards.plan([str(plan[0].path)]), tmp_path / "c.sketch", scheme=Scheme(), workers=1)
-    assert sum(built.trouble.values()) == 2
+    assert sum(built.read.trouble.values()) == 2
     notes = ask(built.path, items(LONG)).table.notes
     assert sum(f"corpus.jsonl:{len(DOCUMENTS) + line}" in note for note in notes for line in (1, 2)) == 2
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.contamination import documents, shards
-from evalkit.contamination.documents import PLACES, Reading
-from evalkit.contamination.shards import Shard
+from evalkit.contamination.corpus import documents, shards
+from evalkit.contamination.corpus.documents import PLACES, Reading
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.errors import DataError
 
 SKIPPABLE = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"

@@ -13,7 +13,7 @@ from evalkit.contamination.edited import Copy, Finder, copies
 from evalkit.contamination.index import Item, Part
 from evalkit.contamination.kernels import sketches
 from evalkit.contamination.kernels.words import room
-from evalkit.contamination.minhash import pack
+from evalkit.contamination.sketch.minhash import pack
 
 Row = tuple[int, ...]
 

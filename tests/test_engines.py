@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from evalkit.contamination import engines, index, items, shards
+from evalkit.contamination import engines, index, items
+from evalkit.contamination.corpus import shards
 from evalkit.contamination.scan import Settings, merge, scan
 from evalkit.errors import StorageError, UsageError
 from evalkit.interfaces import Progress

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,31 +21,78 @@ FIELD = np.frombuffer(b"text", np.uint8)
 # What normalisers and UTF-8 make hard: folds that grow, marks, quotes, dashes, blanks of all kinds, four-byte signs.
 HARD = "aZ09 _-'\n\t\x00\x1f\x85\u00a0ß\u0130\u0149ﬁŉǅ½²٣\u0301\u2003\u2014\u201c\u2019\u202f\u2030\u3002東京😀\ufffd"
 TEXTS = st.text(st.sampled_from(HARD) | st.characters(exclude_categories=["Cs"]), max_size=120)
+# The kernels look at 64 bytes as a whole: runs of all lengths, so that everything falls on every border.
+RUNS = st.lists(
+    st.tuples(st.sampled_from(["a", "Bc", " ", "x ", "— ", "“", "é", "東京", "😀", "ª½"]), st.integers(1, 70)).map(
+        lambda run: run[0] * run[1]
+    ),
+    max_size=12,
+).map("".join)
 
 
 def padded(raw: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(raw + bytes(octets.PADDING), np.uint8)
 
 
-def split(text: str, normaliser: str) -> list[str]:
+def split(text: str, normaliser: str, *, limit: int | None = None) -> list[str]:
     raw = text.encode()
-    room = words.room(len(raw) + 2, 3 * len(raw) + 2 * octets.PADDING)
-    count, past = words.split(padded(raw), 0, len(raw), index.kernel_fold(normaliser), room, len(raw) + 1)
-    assert past == len(raw)
-    found = []
-    for begin, end, folded, length in zip(room.begin, room.end, room.folded, room.length, strict=True):
-        if len(found) == count:
-            break
-        form = room.form[folded : folded + length].tobytes() if folded >= 0 else raw[begin:end].lower()
-        found.append(form.decode())
-    return found
+    data, fold = padded(raw), index.kernel_fold(normaliser)
+    room = words.room(len(raw) + 2 + (limit or 0), 3 * len(raw) + 2 * octets.PADDING)
+    at, found = 0, []
+    while True:
+        count, past = words.split(data, at, len(raw), fold, room, limit or len(raw) + 1)
+        for i in range(count):
+            folded, length = room.folded[i], room.length[i]
+            form = room.form[folded : folded + length].tobytes() if folded >= 0 else None
+            found.append((form or raw[room.begin[i] : room.end[i]].lower()).decode())
+        if past >= len(raw):
+            return found
+        assert limit is not None
+        assert count >= limit
+        at = past
 
 
 @pytest.mark.parametrize("normaliser", normalise.NORMALISERS)
-@given(text=TEXTS)
+@given(text=TEXTS | RUNS)
 @QUICK
 def test_words_are_the_normalisers(normaliser: str, text: str) -> None:
     assert split(text, normaliser) == normalise.find(normaliser).words(text)
+
+
+@pytest.mark.parametrize("normaliser", normalise.NORMALISERS)
+@given(text=TEXTS | RUNS, limit=st.integers(1, 40))
+@QUICK
+def test_words_of_a_text_in_pieces_are_those_of_all_of_it(normaliser: str, text: str, limit: int) -> None:
+    assert split(text, normaliser, limit=limit) == normalise.find(normaliser).words(text)
+
+
+@given(
+    text=TEXTS | RUNS,
+    broken=st.none() | st.tuples(st.integers(0, 800), st.binary(min_size=1, max_size=4)),
+    skipped=st.integers(0, 9),
+    cut=st.integers(0, 3),
+)
+@QUICK
+def test_utf8_is_what_python_decodes(text: str, broken: tuple[int, bytes] | None, skipped: int, cut: int) -> None:
+    raw = bytearray(b"\xff" * skipped + text.encode())
+    if broken is not None:
+        at = skipped + broken[0] % max(1, len(raw) - skipped)
+        raw[at : at + len(broken[1])] = broken[1]
+    end = max(skipped, len(raw) - cut)
+    try:
+        raw[skipped:end].decode()
+        expected = True
+    except UnicodeDecodeError:
+        expected = False
+    assert octets.is_utf8(padded(bytes(raw)), skipped, end) == expected
+
+
+@pytest.mark.parametrize("lead", [*range(0x80, 0x100)])
+def test_no_pair_of_bytes_is_utf8_that_python_refuses(lead: int) -> None:
+    for second in range(0x100):
+        for rest in (b"", b"\x80", b"\x80\x80", b"\xbf\xbf"):
+            raw = b"." * 62 + bytes([lead, second]) + rest
+            assert octets.is_utf8(padded(raw), 0, len(raw)) == (raw.decode(errors="replace").encode() == raw)
 
 
 def test_every_character_folds_as_its_normaliser_says() -> None:
@@ -91,7 +139,7 @@ ROWS = st.dictionaries(st.text(st.sampled_from('tex"\\'), max_size=5), JSON, max
 LINES = st.builds(
     lambda row, text, ascii: json.dumps({**row, "text": text}, ensure_ascii=ascii).encode(),
     ROWS,
-    st.text(st.sampled_from(HARD + '"\\/{}\u2028'), max_size=60),
+    st.text(st.sampled_from(HARD + '"\\/{}\u2028'), max_size=60) | RUNS,
     st.booleans(),
 )
 
@@ -185,13 +233,27 @@ def test_matches_are_those_of_the_reference(normaliser: str, data: st.DataObject
         assert known.words(documents[document])[place : place + count] == examples[example][word : word + count]
 
 
-def test_a_document_of_many_pieces_has_the_matches_of_one() -> None:
+def test_an_index_that_no_cache_holds_finds_the_same() -> None:
+    question = " ".join(f"word{i}" for i in range(30))
+    test = index.build([index.Item("t", "0", (index.Part("question", question),))])
+    documents = [question[at:] + " x" * at for at in range(0, 200, 7)]
+    expected = scan(test, documents)
+    size = 2 * matches.NEAR
+    # Every bit is set, so every n-gram is looked up in the table.
+    kernel = test.looked.kernel._replace(bitmap=np.full(size, octets.ALL), shift=np.uint64(64 - size.bit_length() - 5))
+    assert scan(replace(test, looked=replace(test.looked, kernel=kernel)), documents) == expected
+
+
+@pytest.mark.parametrize("kept", [8, 13])
+def test_a_document_of_many_pieces_has_the_matches_of_one(kept: int) -> None:
     draws = random.Random(5)
     question = " ".join(draws.choices(["a", "b", "c", "d’e"], k=40))
-    test = index.build([index.Item("t", "0", (index.Part("question", question),))], ngram=8)
-    pieces = [draws.choice(["a b c", question, question[5:], "d’e", "x y", "東京。"]) for _ in range(600)]
+    test = index.build([index.Item("t", "0", (index.Part("question", question),))], ngram=kept, kept=kept)
+    # ᾷ is two words, of which the first one belongs to x
+    pieces = [draws.choice(["a b c", question, question[5:], "d’e", "x y", "東京。", "xᾷ " * 40]) for _ in range(600)]
     document = " ".join(pieces)
-    assert scan(test, [document], room=400) == scan(test, [document], room=1 << 16)
+    documents = ["x " * at + document for at in range(20)]
+    assert scan(test, documents, room=400) == scan(test, documents, room=1 << 16)
 
 
 def test_of_very_many_matches_the_first_and_the_longest_are_kept() -> None:

@@ -6,8 +6,8 @@ import pytest
 from datasketch import MinHash, MinHashLSH, MinHashLSHEnsemble
 
 from evalkit import fewshot
-from evalkit.contamination import minhash
-from evalkit.contamination.minhash import Scheme, groups, jaccard, pack, pairs, sign, to_datasketch
+from evalkit.contamination.sketch import minhash
+from evalkit.contamination.sketch.minhash import Scheme, groups, jaccard, pack, pairs, sign, to_datasketch
 from evalkit.errors import DataError
 from evalkit.records import Task
 from evalkit.text import words

@@ -17,7 +17,8 @@ import pyarrow.parquet
 import pytest
 
 from evalkit import cli
-from evalkit.contamination import documents, scan_report, shards
+from evalkit.contamination import scan_report
+from evalkit.contamination.corpus import documents, shards
 from evalkit.contamination.scan import Outcome, Settings, scan
 from evalkit.errors import DataError, StorageError, UsageError
 from tests.test_cli import call

@@ -14,7 +14,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from evalkit.contamination import documents, scrub, scrub_files, shards
+from evalkit.contamination import scrub, scrub_files
+from evalkit.contamination.corpus import documents, shards
 from evalkit.contamination.scrub import Manifest
 from evalkit.interfaces import Progress
 from tests.test_scrub import COPY, filler, json_lines, quietly, run_scan, run_scrub

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.contamination import copy_kinds, index, normalise, self_test, shards
+from evalkit.contamination import copy_kinds, index, normalise, self_test
 from evalkit.contamination.copy_kinds import KINDS
+from evalkit.contamination.corpus import shards
 from evalkit.contamination.index import Index, Item, Part
 from evalkit.contamination.self_test import SelfTest
 from evalkit.errors import DataError, UsageError

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from evalkit.contamination import shards, zstd_frames
+from evalkit.contamination.corpus import shards, zstd_frames
 from evalkit.errors import DataError
 
 MAGIC = (0xFD2FB528).to_bytes(4, "little")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evalkit.contamination import substrings
 from evalkit.contamination.index import Item, Part
 from evalkit.contamination.kernels.substrings import Substrings, room
-from evalkit.contamination.minhash import pack
+from evalkit.contamination.sketch.minhash import pack
 from evalkit.contamination.substrings import Finder
 
 Row = tuple[int, ...]

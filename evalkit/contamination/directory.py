@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import atomic, manifest, text
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
-from evalkit.contamination.shards import Shard
 from evalkit.errors import StorageError
 
 FILE = "run.json"

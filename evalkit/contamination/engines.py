@@ -6,31 +6,26 @@ All of them do the same work on the same shards, and leave the same files.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination import shard_scan
-from evalkit.contamination.documents import Reading
+from evalkit.contamination import processes, shard_scan
+from evalkit.contamination.corpus.documents import Reading
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.looked import Looked, look_for
-from evalkit.contamination.shards import Shard
 from evalkit.errors import StorageError, UsageError
 
 BOARD = "board.npy"
 BOARD_COLUMNS = 3  # bytes of the file, documents and matches so far
-SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_ANSWER = 10  # for a cluster
 
 Board: TypeAlias = NDArray[np.int64]  # (jobs, BOARD_COLUMNS) how far each job is
@@ -64,30 +59,13 @@ def here(jobs: Sequence[Job], bench: Bench) -> Iterator[Job]:
         yield job
 
 
-def processes(jobs: Sequence[Job], bench: Bench, *, workers: int) -> Iterator[Job]:
+def apart(jobs: Sequence[Job], bench: Bench, *, workers: int) -> Iterator[Job]:
     """Scan in worker processes. Raises StorageError where one of them was killed."""
     board, stamp = share(bench, jobs)
-    # Not forked: a copy of a process that runs threads, as Arrow does, may hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=be_quiet) as pool:
-            try:
-                order = largest_first(jobs)
-                left = {pool.submit(work_apart, job, bench.folder, stamp, bench.text_field): job for job in order}
-                while left:
-                    done, _ = wait(left, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
-                    bench.on_look(board)
-                    for future in done:
-                        future.result()
-                        yield left.pop(future)
-            except BaseException:
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise StorageError(
-            "a worker process was killed, for want of memory it may be; give fewer --workers (finished shards are kept)"
-        ) from error
+    order = largest_first(jobs)
+    given = [(job, bench.folder, stamp, bench.text_field) for job in order]
+    for place in processes.run(work_apart, given, workers=workers, on_look=partial(bench.on_look, board)):
+        yield order[place]
 
 
 def cluster(jobs: Sequence[Job], bench: Bench, *, workers: int | None) -> Iterator[Job]:
@@ -106,7 +84,7 @@ def cluster(jobs: Sequence[Job], bench: Bench, *, workers: int | None) -> Iterat
             while waiting and len(left) < at_once:
                 job = waiting.pop()
                 left[task.remote(job, bench.folder, stamp, bench.text_field)] = job
-            done, _ = ray.wait(list(left), timeout=SECONDS_BETWEEN_LOOKS)
+            done, _ = ray.wait(list(left), timeout=processes.SECONDS_BETWEEN_LOOKS)
             bench.on_look(board)
             for reference in done:
                 ray.get(reference)
@@ -157,11 +135,6 @@ def share(bench: Bench, jobs: Sequence[Job]) -> tuple[Board, int]:
     return np.load(bench.folder / BOARD, mmap_mode="r"), time.time_ns()
 
 
-def be_quiet() -> None:
-    """Leave Ctrl-C to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def work_apart(job: Job, folder: Path, stamp: int, text_field: str | None) -> None:
     """Scan one shard in another process."""
     looked, board = shared_files(folder, stamp)
@@ -184,7 +157,7 @@ def work(
     def tell(reading: Reading, matches: int) -> None:
         nonlocal shown
         board[job.number] = reading.position, reading.documents, matches
-        if on_look is not None and time.monotonic() - shown > SECONDS_BETWEEN_LOOKS:
+        if on_look is not None and time.monotonic() - shown > processes.SECONDS_BETWEEN_LOOKS:
             shown = time.monotonic()
             on_look(board)
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from evalkit import atomic
 from evalkit.contamination import edited, measures, shard_scan
-from evalkit.contamination.documents import PLACES, Reading
+from evalkit.contamination.corpus.account import Account
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
 from evalkit.contamination.kept import Kept
 from evalkit.contamination.kernels import sketches
 from evalkit.contamination.kernels.matches import FIELDS
 from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.measures import Runs
-from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError
 from evalkit.records import Match, Overlap
 
@@ -38,11 +38,7 @@ class Findings:
     substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS), documents likewise; None where not looked for
     times: NDArray[np.int64]  # (E,) matches of each example, those that were not kept too
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
-    documents: int
-    text_bytes: int
-    trouble: Mapping[str, int]  # what kept a line from being read -> how often
-    places: Mapping[str, tuple[str, ...]]  # the first places of each
-    failures: tuple[tuple[str, str], ...]  # file, and why the rest of it could not be read
+    read: Account
 
     def runs(self, example: int, test: Index) -> Runs:
         """Give the matches of one example as measures take them."""
@@ -85,12 +81,9 @@ class Findings:
 
 def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     """Put the results of all shards together, in bounded memory; StorageError where one is missing."""
+    read = Account()
     named: list[tuple[Path, int, int]] = []
-    whole = Reading()
-    failures: list[tuple[str, str]] = []
-    places: dict[str, tuple[str, ...]] = {}
     times = np.zeros(len(test.items), np.int64)
-    before: dict[Path, int] = {}  # lines or rows of each file so far
     most = max(LEAST_KEPT, HELD // len(test.items))
     found = Kept(FIELDS, by=(0,), length=2, limit=HELD, most=most)
     copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=most)
@@ -99,24 +92,14 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
         result = shard_scan.load(path)
         if result is None:
             raise StorageError(f"{path}: the result of a shard is missing or damaged; run the same command again")
-        reading, lines = result.reading, before.get(shard.path, 0)
-        named.append((shard.path, whole.lines, lines))
+        named.append((shard.path, read.lines, read.lines_of(shard.path)))
         hits = result.hits
         for kept, rows, document in ((found, hits.found, 3), (copied, hits.edited, 3), (contained, hits.substrings, 2)):
             if rows is not None:
-                rows[:, document] += whole.lines
+                rows[:, document] += read.lines
                 kept.add(rows)
         times += hits.times
-        for what, count in reading.trouble.items():
-            whole.trouble[what] = whole.trouble.get(what, 0) + count
-            names = tuple(f"{shard.path}:{lines + line + 1}" for line in reading.places[what])
-            places[what] = (*places.get(what, ()), *names)[:PLACES]
-        if reading.failure:
-            failures.append((str(shard.path), reading.failure))
-        whole.lines += reading.lines
-        whole.documents += reading.documents
-        whole.text_bytes += reading.text_bytes
-        before[shard.path] = lines + reading.lines
+        read.add(shard, result.reading)
     rows = found.rows()
     rows = rows[np.lexsort((rows[:, 4], rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Findings(
@@ -126,11 +109,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
         substrings=contained.rows() if test.looked.substrings is not None else None,
         times=times,
         files=tuple(named),
-        documents=whole.documents,
-        text_bytes=whole.text_bytes,
-        trouble=whole.trouble,
-        places=places,
-        failures=tuple(failures),
+        read=read,
     )
 
 
@@ -186,15 +165,14 @@ def _substring_counts(findings: Findings, test: Index) -> NDArray[np.int64] | No
 
 def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
     """List what was read and what was not, for run.json."""
+    read = findings.read
     return {
-        "documents": findings.documents,
-        "text_bytes": findings.text_bytes,
+        "documents": read.documents,
+        "text_bytes": read.text_bytes,
         "matches": int(findings.times.sum()),
         "matches_kept": len(findings.found),
-        "not_read": {
-            what: {"count": findings.trouble[what], "first": places} for what, places in findings.places.items()
-        },
-        "broken_off": [{"file": file, "reason": reason} for file, reason in findings.failures],
+        "not_read": {what: {"count": read.trouble[what], "first": places} for what, places in read.places.items()},
+        "broken_off": [{"file": file, "reason": reason} for file, reason in read.failures],
     }
 
 

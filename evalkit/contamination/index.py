@@ -22,7 +22,9 @@ from evalkit.text import digest
 
 SHORTEST, LONGEST_NGRAM = 8, 13  # words (Brown 2020, Appendix C)
 PERCENTILE = 5
-BITS_A_KEY = 16  # of the bitmap that is asked first: one probe in sixteen or fewer goes on to the table
+BITS_A_KEY = 16  # of the bitmap that is asked first: less than one probe in sixty goes on to the table in vain
+LEAST_PROBE = 7  # words of the n-grams that are looked up, where runs have as many; texts share shorter ones too often
+LONGEST_STRIDE = 5  # words between two of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _gather(items: Sequence[Item], fold: Fold) -> matches.Gathered:
     words = room(longest + 2, 3 * longest + 2 * PADDING)
     matches.gather(matches.Texts(data, offsets), fold, words, found)
     count = int(found.counts.sum())
-    form = found.form[: found.edges[count]].copy()
+    form = found.form[: found.edges[count] + PADDING].copy()
     return matches.Gathered(found.values[:count].copy(), form, found.edges[: count + 1].copy(), found.counts)
 
 
@@ -144,7 +146,7 @@ def _table(gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[i
     """Enter the n-grams that are looked up, each with all places where it begins."""
     shortest = min(words for words in least if words is not None)
     # Every run of `shortest` words holds an n-gram of `probe` words that begins at a multiple of `stride`.
-    stride = 1 + shortest // 6  # the fastest of 1 to 4 for runs of 8 words; longer strides probe commoner n-grams
+    stride = max(1, min(LONGEST_STRIDE, shortest - LEAST_PROBE + 1))
     probe = shortest - stride + 1
     values = gathered.values
     first = np.cumsum([0, *lengths], dtype=np.int32)

@@ -12,11 +12,11 @@ import numpy as np
 
 from evalkit import atomic
 from evalkit.contamination import directory as directories
-from evalkit.contamination import edited, engines, findings, index, items, scan_report, shard_scan, shards, substrings
-from evalkit.contamination.findings import Findings
+from evalkit.contamination import edited, engines, findings, index, items, scan_report, shard_scan, substrings
+from evalkit.contamination.corpus import shards
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
-from evalkit.contamination.shards import Shard
-from evalkit.errors import DataError, StorageError, UsageError
+from evalkit.errors import StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress, ignore
 from evalkit.records import Overlap, Table
 from evalkit.report import files as report_files
@@ -107,8 +107,8 @@ def conclude(files: Mapping[Shard, Path], test: Index, *, settings: Settings, di
     """Put the results of all shards together, judge the examples, and write the report."""
     found = findings.merge(files, test)
     if settings.strict:
-        refuse_gaps(found)
-    refuse_nothing(found)
+        found.read.refuse_gaps()
+    found.read.refuse_nothing()
     overlaps = findings.overlaps(found, test)
     shown = scan_report.build(overlaps, found, test)
     findings.write_matches(directory, found, test)
@@ -141,28 +141,6 @@ def prepare(settings: Settings) -> tuple[Index, tuple[Shard, ...]]:
     return test, shards.plan(settings.corpus, text_lines=settings.text_lines)
 
 
-def refuse_nothing(found: Findings) -> None:
-    """Raise DataError where no document was read: a test set is not clean because nobody looked."""
-    if found.documents:
-        return
-    reasons = [f"{places[0]}: {what}" for what, places in found.places.items()]
-    reasons += [f"{file}: {reason}" for file, reason in found.failures]
-    because = f" ({reasons[0]})" if reasons else ""
-    raise DataError(
-        f"found no documents in the corpus{because}, expected at least one; check --corpus and --text-field"
-    )
-
-
-def refuse_gaps(found: Findings) -> None:
-    """Raise DataError where anything of the corpus was not read."""
-    for what, places in found.places.items():
-        raise DataError(
-            f"{places[0]}: {what}, found {found.trouble[what]:,} times; mend the file or leave out --strict"
-        )
-    for file, reason in found.failures:
-        raise DataError(f"{file}: {reason}; mend the file or leave out --strict")
-
-
 def execute(
     files: Mapping[Shard, Path], test: Index, *, settings: Settings, directory: Path, on_progress: OnProgress
 ) -> None:
@@ -187,7 +165,7 @@ def execute(
         if settings.engine == "ray":
             working = engines.cluster(left, bench, workers=settings.workers)
         elif workers > 1:
-            working = engines.processes(left, bench, workers=workers)
+            working = engines.apart(left, bench, workers=workers)
         else:
             working = engines.here(left, bench)
         for _ in working:

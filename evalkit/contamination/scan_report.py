@@ -134,31 +134,29 @@ def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iter
             "50 characters: one of three substrings of 50 letters and digits, or all of a shorter example, stands in a "
             f"document (OpenAI 2023, GPT-4, Appendix C); {beside:,} of them are clean by the rule of N words."
         )
-    yield f"{findings.documents:,} documents with {findings.text_bytes / 1e6:,.1f} MB of text were read."
+    yield f"{findings.read.documents:,} documents with {findings.read.text_bytes / 1e6:,.1f} MB of text were read."
     cut = int((findings.times > np.diff(findings.first)).sum())
     if cut:
         yield (
             f"{cut:,} examples have more matches than are kept (those of {MOST} places in a part of the corpus, and "
             "longer ones): verdicts and longest matches are exact, counts of documents and coverage lower bounds."
         )
-    for what, count in findings.trouble.items():
-        yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(findings.places[what][:3])}."
-    for file, reason in findings.failures:
-        yield f"Not read: the rest of {file} ({reason})."
+    yield from findings.read.unread()
     yield signature(findings, test)
 
 
 def signature(findings: Findings, test: Index) -> str:
     """Say in one line what the verdicts depend on: equal lines, equal verdicts."""
     sizes = sorted(set(test.ngram.values()))
-    corpus = text.digest(sorted({path.name for path, _, _ in findings.files}), findings.documents, findings.text_bytes)
+    read = findings.read
+    corpus = text.digest(sorted({path.name for path, _, _ in findings.files}), read.documents, read.text_bytes)
     parts = [
         "scan",
         f"normaliser:{normalise.find(test.normaliser).tag}",
         f"n:{','.join(map(str, sizes))}",
         f"test:{test.digest[:DIGITS]}",
         f"corpus:{corpus[:DIGITS]}",
-        f"documents:{findings.documents}",
+        f"documents:{read.documents}",
         f"evalkit:{version()}",
     ]
     return "|".join(parts)

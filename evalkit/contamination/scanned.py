@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination import directory, scan_report, shard_scan, shards
-from evalkit.contamination.shards import Shard
+from evalkit.contamination import directory, scan_report, shard_scan
+from evalkit.contamination.corpus import shards
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.errors import DataError
 
 

@@ -23,7 +23,8 @@ import pyarrow
 from numpy.typing import NDArray
 
 from evalkit import atomic, manifest, text
-from evalkit.contamination import boilerplate, hub, scrub_files, shards
+from evalkit.contamination import boilerplate, scrub_files
+from evalkit.contamination.corpus import hub, shards
 from evalkit.contamination.measures import Runs
 from evalkit.contamination.scanned import Found, Scanned, find, read_scan
 from evalkit.contamination.scrub_files import Cut

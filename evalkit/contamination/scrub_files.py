@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from evalkit.contamination.documents import Reading, blocks, choose_field
-from evalkit.contamination.shards import Compression, Shard
+from evalkit.contamination.corpus.documents import Reading, blocks, choose_field
+from evalkit.contamination.corpus.shards import Compression, Shard
 from evalkit.errors import DataError
 
 ID = "id"

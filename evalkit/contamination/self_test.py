@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit import stats
-from evalkit.contamination import copy_kinds, documents, edited, normalise, shard_scan, shards
-from evalkit.contamination.block import Block, Reading, of_strings
+from evalkit.contamination import copy_kinds, edited, normalise, shard_scan
 from evalkit.contamination.copy_kinds import GAP, KINDS, SHUFFLED, Kind
+from evalkit.contamination.corpus import documents, shards
+from evalkit.contamination.corpus.block import Block, Reading, of_strings
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
 from evalkit.contamination.kernels.matches import Texts
 from evalkit.contamination.shard_scan import Hits
-from evalkit.contamination.shards import Shard
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Cell, Estimate, Table
 from evalkit.report import table as tables

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination import edited, shards, substrings
-from evalkit.contamination.documents import Block, Reading, blocks
+from evalkit.contamination import edited, substrings
+from evalkit.contamination.corpus import shards
+from evalkit.contamination.corpus.documents import Block, Reading, blocks
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.kept import Kept
 from evalkit.contamination.kernels import matches, sketches
 from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.kernels.words import room
 from evalkit.contamination.looked import Looked
-from evalkit.contamination.shards import Shard
 
 ROOM = 1 << 16  # words held at first
 FOUND = 1 << 12  # matches there is room for at first

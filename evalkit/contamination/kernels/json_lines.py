@@ -11,18 +11,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evalkit.contamination.kernels.octets import EVERY, HIGH, ZERO, U, encode, has_zero, load, lowest, store
+from evalkit.contamination.kernels.octets import WIDE, ZERO, among, below, copy, count_ones, encode, lowest
 
 TEXT, BLANK, UNCLEAR = 0, 1, 2  # what a line holds
 
 QUOTE, BACKSLASH, NEWLINE = np.uint8(0x22), np.uint8(0x5C), np.uint8(0x0A)
-QUOTES, BACKSLASHES = EVERY * U(0x22), EVERY * U(0x5C)
 
 
 @njit(inline="always")
-def special(x):
-    """Mark the first byte that is a quote, a backslash or a control character."""
-    return has_zero(x ^ QUOTES) | has_zero(x ^ BACKSLASHES) | ((x - EVERY * U(0x20)) & ~x & HIGH)
+def special(data, at):
+    """Say of 64 bytes which are a quote, a backslash or a control character."""
+    return among(data, at, 0, QUOTE, 1) | among(data, at, 0, BACKSLASH, 1) | among(data, at, 0, 0, 0x20)
 
 
 @njit(inline="always")
@@ -37,11 +36,10 @@ def skip_blanks(data, at, end):
 def skip_string(data, at, end):
     """Give the byte after the quote that ends a string, whose content begins at `at`; -1 where none does."""
     while at < end:
-        marks = special(load(data, at))
+        marks = special(data, at)
+        at += lowest(marks)
         if marks == ZERO:
-            at += 8
             continue
-        at += lowest(marks) >> 3
         if at >= end:
             return -1
         if data[at] == QUOTE:
@@ -75,16 +73,12 @@ def hexadecimal(data, at):
 def unescape(data, at, end, out, put):
     """Copy the content of a string that begins at `at`: (byte after its closing quote, end in `out`); -1 if broken."""
     while at < end:
-        eight = load(data, at)
-        store(out, put, eight)
-        marks = special(eight)
+        copy(data, at, out, put)
+        marks = special(data, at)
+        at += lowest(marks)
+        put += lowest(marks)
         if marks == ZERO:
-            at += 8
-            put += 8
             continue
-        step = lowest(marks) >> 3
-        at += step
-        put += step
         if at >= end:
             return -1, put
         byte = data[at]
@@ -240,21 +234,20 @@ def read(data, begin, end, field, taken):
 @njit(nogil=True, cache=True)
 def next_line(data, at, end):
     """Give the next newline, or `end`."""
-    while at + 8 <= end:
-        marks = has_zero(load(data, at) ^ (EVERY * U(0x0A)))
-        if marks != ZERO:
-            return at + (lowest(marks) >> 3)
-        at += 8
-    while at < end and data[at] != NEWLINE:
-        at += 1
-    return at
+    while at < end:
+        marks = among(data, at, 0, NEWLINE, 1)
+        at += lowest(marks)
+        if marks:
+            break
+    return min(at, end)
 
 
 @njit(nogil=True, cache=True)
 def count_lines(data, begin, end):
     """Count lines, the last one with or without its newline."""
-    lines = 0
-    while begin < end:
-        begin = next_line(data, begin, end) + 1
-        lines += 1
+    if begin == end:
+        return 0
+    lines = 0 if data[end - 1] == NEWLINE else 1
+    for at in range(begin, end, WIDE):
+        lines += count_ones(among(data, at, 0, NEWLINE, 1) & below(end - at))
     return lines

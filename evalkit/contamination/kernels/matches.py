@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from evalkit.contamination.kernels.octets import ONE, ZERO, U
-from evalkit.contamination.kernels.words import BASE, MIX, room, split
+from evalkit.contamination.kernels.octets import ONE, ZERO, U, below, fetch, load
+from evalkit.contamination.kernels.words import BASE, CASE, MIX, room, split
 
 
 class Index(NamedTuple):
@@ -28,7 +28,7 @@ class Index(NamedTuple):
     slots: NDArray[np.int32]  # (keys, 2) where the places of a key begin and end; 0, 0 where there is no key
     places: NDArray[np.int32]  # words at which an n-gram of the table begins, by key
     values: NDArray[np.uint64]  # (W,) hash of each word
-    form: NDArray[np.uint8]  # folded forms, one after the other
+    form: NDArray[np.uint8]  # folded forms, one after the other, and PADDING
     edges: NDArray[np.int64]  # (W + 1,) where each word's form begins in `form`
     example: NDArray[np.int32]  # (W,) whose word it is
     first: NDArray[np.int32]  # (E + 1,) first word of each example
@@ -37,25 +37,45 @@ class Index(NamedTuple):
 
 
 MOST = 256  # matches of one example that are kept of one shard; beyond it, only longer ones than any before
+NEAR = 1 << 17  # words of a bitmap that the processor's caches hold; of a larger one a probe is asked for ahead of time
+AHEAD = U(24)  # probes
 FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, word in it
 
 
 @njit(nogil=True, cache=True)
-def same_word(data, words, i, index, j):
-    """Whether word i of a text is word j of the test set, byte by byte."""
-    begin = index.edges[j]
-    length = index.edges[j + 1] - begin
-    if words.length[i] != length:
-        return False
-    if words.folded[i] >= 0:
-        for at in range(length):
-            if words.form[words.folded[i] + at] != index.form[begin + at]:
-                return False
-        return True
-    for at in range(length):
-        if (data[words.begin[i] + at] | 0x20) != index.form[begin + at]:
-            return False
-    return True
+def same_words(data, words, i, index, j, count, step):
+    """Count the words from i on, in steps of 1 or -1, that are those of the test set from j on, byte by byte.
+
+    At most `count`. Arrays are taken out of their records first: in the loop that would count references.
+    """
+    begin, end, folded, length, form = words.begin, words.end, words.folded, words.length, words.form
+    edges, known = index.edges, index.form
+    for same in range(count):
+        at, there = folded[i], edges[j]
+        size = length[i] if at >= 0 else end[i] - begin[i]
+        if size != edges[j + 1] - there:
+            return same
+        for done in range(0, size, 8):
+            here = load(form, at + done) if at >= 0 else load(data, begin[i] + done) | CASE
+            if (here ^ load(known, there + done)) & below(8 * (size - done)):
+                return same
+        i += step
+        j += step
+    return count
+
+
+@njit(inline="always")
+def second_bit(mixed):
+    """Give the other bit of a mixed hash in its word of a bitmap, where each hash has two."""
+    return ONE << ((mixed >> U(20)) & U(63))
+
+
+@njit(inline="always")
+def may_hold(index, mixed):
+    """Whether the table may hold a mixed hash: its two bits are set, which lie in one word of the bitmap."""
+    bit = mixed >> index.shift
+    both = (ONE << (bit & U(63))) | second_bit(mixed)
+    return index.bitmap[bit >> U(6)] & both == both
 
 
 @njit(nogil=True, cache=True)
@@ -64,39 +84,57 @@ def next_candidate(index, prefix, i, last):
 
     Gives `last` and -1 where there is none. It calls nothing, for the sake of speed: see words.split_plain.
     """
+    probe, stride = U(index.probe), U(index.stride)
     mask = U(len(index.keys) - 1)
-    while i < last:
-        value = prefix[i + index.probe] - prefix[i] * index.power
-        bit = value * MIX >> index.shift
-        if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE:
-            at = (value * MIX >> U(20)) & mask
-            while index.slots[at, 1] != 0:
-                if index.keys[at] == value:
-                    return i, np.int64(at)
-                at = (at + ONE) & mask
-        i += index.stride
+    is_far = len(index.bitmap) > NEAR
+    for at in range(U(i), U(max(i, last)), stride):
+        if is_far:
+            later = min(at + AHEAD * stride, U(last - 1))
+            fetch(index.bitmap, (prefix[later + probe] - prefix[later] * index.power) * MIX >> index.shift >> U(6))
+        value = prefix[at + probe] - prefix[at] * index.power
+        if may_hold(index, value * MIX):
+            slot = (value * MIX >> U(20)) & mask
+            while index.slots[slot, 1] != 0:
+                if index.keys[slot] == value:
+                    return np.int64(at), np.int64(slot)
+                slot = (slot + ONE) & mask
     return last, np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@njit(inline="always")
+def may_be_kept(prefix, n, i, index, j):
+    """Whether the n-gram at word i of a text and word j of the test set may lie in a run that is kept.
+
+    Compares hashes, and no more words than it takes: most candidates are commonplaces that end with the n-gram.
+    """
+    example = index.example[j]
+    missing = np.int64(index.least[example]) - index.probe
+    behind = min(index.stride, i, j - index.first[example])
+    at = 1
+    while missing > 0 and at <= behind and prefix[i - at + 1] - prefix[i - at] * BASE == index.values[j - at]:
+        missing -= 1
+        at += 1
+    ahead = min(n - i, index.first[example + 1] - j)
+    at = index.probe
+    while missing > 0 and at < ahead and prefix[i + at + 1] - prefix[i + at] * BASE == index.values[j + at]:
+        missing -= 1
+        at += 1
+    return missing <= 0
+
+
+@njit(inline="always")
 def extend(data, words, n, i, index, j):
     """Extend the n-gram at word i of a text and word j of the test set to a maximal run.
 
-    Gives the text's words [left, right), or (-1, -1) where the words differ after all, or where the probe a stride
+    Gives the text's words [left, right), which are none where the words differ after all, or where the probe a stride
     before has found the run.
     """
     example = index.example[j]
     behind = min(index.stride, i, j - index.first[example])
-    left = 0
-    while left < behind and same_word(data, words, i - left - 1, index, j - left - 1):
-        left += 1
-    if left == index.stride:
-        return -1, -1
-    ahead = min(n - i, index.first[example + 1] - j)
-    right = 0
-    while right < ahead and same_word(data, words, i + right, index, j + right):
-        right += 1
-    return (i - left, i + right) if right >= index.probe else (-1, -1)
+    left = same_words(data, words, i - 1, index, j - 1, behind, -1)
+    ahead = min(n - i, index.first[example + 1] - j) if left < index.stride else 0
+    right = same_words(data, words, i, index, j, ahead, 1)
+    return i - left, i + right if right >= index.probe else i - left
 
 
 class Texts(NamedTuple):
@@ -144,6 +182,8 @@ def scan(texts, fold, index, words, found, count):
                 for slot in range(index.slots[key, 0], index.slots[key, 1]):
                     j = index.places[slot]
                     example = index.example[j]
+                    if not may_be_kept(words.prefix, n, i, index, j):
+                        continue
                     left, right = extend(data, words, n, i, index, j)
                     if right - left < index.least[example]:
                         continue
@@ -167,8 +207,12 @@ def scan(texts, fold, index, words, found, count):
                 i, key = next_candidate(index, words.prefix, i + stride, last)
             if is_last:
                 break
-            # Begin a stride early, so that the next piece's first probe sees what the one before it has found.
-            begin, start, ahead = words.begin[core - stride], stride, ahead + core - stride
+            # Begin a stride early, so that the next piece's first probe sees what the one before it has found; never
+            # between words that share a character.
+            back = core - stride
+            while back > 0 and words.begin[back] == words.begin[back - 1]:
+                back -= 1
+            begin, start, ahead = words.begin[back], core - back, ahead + back
     return words, rows, count
 
 
@@ -190,14 +234,15 @@ def gather(texts, fold, words, gathered):
         n, _ = split(data, offsets[part], offsets[part + 1], fold, words, len(words.begin))
         for i in range(n):
             at = gathered.edges[total]
-            for byte in range(words.length[i]):
-                if words.folded[i] >= 0:
-                    gathered.form[at + byte] = words.form[words.folded[i] + byte]
-                else:
-                    gathered.form[at + byte] = data[words.begin[i] + byte] | 0x20
+            folded = words.folded[i]
+            length = words.length[i] if folded >= 0 else words.end[i] - words.begin[i]
+            for byte in range(length):
+                gathered.form[at + byte] = (
+                    words.form[folded + byte] if folded >= 0 else data[words.begin[i] + byte] | 0x20
+                )
             gathered.values[total] = words.prefix[i + 1] - words.prefix[i] * BASE
             total += 1
-            gathered.edges[total] = at + words.length[i]
+            gathered.edges[total] = at + length
         gathered.counts[part] = n
 
 
@@ -223,4 +268,4 @@ def fill_table(hashes, starts, keys, slots, bitmap, shift):
         keys[at] = value
         slots[at, 0], slots[at, 1] = starts[i], starts[i + 1]
         bit = value * MIX >> shift
-        bitmap[bit >> U(6)] |= ONE << (bit & U(63))
+        bitmap[bit >> U(6)] |= (ONE << (bit & U(63))) | second_bit(value * MIX)

@@ -1,7 +1,7 @@
 """The shingles of documents whose hash is small enough: the same ones of every text that holds them.
 
-Whether a shingle is sampled depends on its words alone (Broder 1997's modulo sketch; Brown and Irber 2016 call it
-FracMinHash), so two texts are compared by what was sampled of each.
+Whether a shingle is sampled depends on its words alone, so two texts are compared by what was sampled of each: a
+FracMinHash (Irber and others 2022).
 """
 
 from __future__ import annotations
@@ -103,3 +103,30 @@ def mix_all(hashes, seed):
     """Mix hashes (S,) where they lie."""
     for i in range(len(hashes)):
         hashes[i] = mixed(hashes[i], seed)
+
+
+@njit(nogil=True, cache=True)
+def sort(hashes, least, shift, ends):
+    """Sort uniform hashes (S,), of which none is below `least`, and give where each stood; equal ones stay in order.
+
+    A hash goes to the bucket that its bits from `shift` on name, and from there to its place; `ends` is zero for each
+    bucket, and one more. Numpy's stable sort takes three times as long.
+    """
+    for value in hashes:
+        ends[np.int64((value - least) >> shift) + 1] += 1
+    for i in range(1, len(ends)):
+        ends[i] += ends[i - 1]
+    found, order = np.zeros_like(hashes), np.zeros(len(hashes), np.int64)
+    for i in range(len(hashes)):
+        value = hashes[i]
+        bucket = np.int64((value - least) >> shift)
+        at = ends[bucket]
+        ends[bucket] += 1
+        found[at], order[at] = value, i
+    for i in range(1, len(hashes)):
+        value, place, at = found[i], order[i], i
+        while at > 0 and found[at - 1] > value:
+            found[at], order[at] = found[at - 1], order[at - 1]
+            at -= 1
+        found[at], order[at] = value, place
+    return found, order

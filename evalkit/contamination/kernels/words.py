@@ -15,23 +15,26 @@ from numpy.typing import NDArray
 from evalkit.contamination.kernels.octets import (
     ALL,
     EVERY,
-    HIGH,
     ONE,
     PADDING,
+    WIDE,
     ZERO,
     U,
+    among,
+    below,
+    beyond_ascii,
     code_point,
+    count_ones,
     encode,
     load,
     lowest,
 )
 from evalkit.contamination.normalise import SEPARATOR, SEVERAL
 
-LOW = EVERY * U(0x7F)
 CASE = EVERY * U(0x20)  # sets the bit that makes ASCII letters small, and leaves digits as they are
-FROM_A, PAST_Z = EVERY * U(0x80 - ord("a")), EVERY * U(0x7F - ord("z"))
-FROM_0, PAST_9 = EVERY * U(0x80 - ord("0")), EVERY * U(0x7F - ord("9"))
-GATHER = U(0x0102040810204080)  # collects the lowest bits of eight bytes in the highest byte
+USUAL = 12  # words of 64 bytes
+OTHER = 16  # bytes of 64 that are not ASCII where text is in another script
+STRETCH = 512  # bytes that take the table at once, where more than a word does
 MIX = U(0x9E3779B97F4A7C15)
 BASE = U(0xD6E8FEB86659FD93)  # of the polynomial that hashes n-grams
 
@@ -48,10 +51,10 @@ class Words(NamedTuple):
     """Room for the words of a text, reused from text to text."""
 
     prefix: NDArray[np.uint64]  # (W + 1,) hash of the first i words
-    begin: NDArray[np.int64]  # (W,) first byte in the text
+    begin: NDArray[np.int64]  # (W,) first byte in the text; words of which one character has parts have one
     end: NDArray[np.int64]  # (W,) byte after the last
     folded: NDArray[np.int64]  # (W,) place in `form`; -1 where the text's own bytes do, but for their case
-    length: NDArray[np.int32]  # (W,) bytes of the folded form
+    length: NDArray[np.int32]  # (W,) bytes of that form; holds nothing where `folded` is -1
     form: NDArray[np.uint8]  # folded forms of words that are not ASCII
 
 
@@ -69,11 +72,16 @@ def room(words, form):
 
 
 @njit(inline="always")
-def in_words(x):
-    """Say of eight bytes which are ASCII letters, ASCII digits or no ASCII: eight bits, the first byte lowest."""
-    letter, digit = (x | CASE) & LOW, x & LOW
-    found = ((letter + FROM_A) & ~(letter + PAST_Z)) | ((digit + FROM_0) & ~(digit + PAST_9)) | x
-    return (((found & HIGH) >> U(7)) * GATHER) >> U(56)
+def in_words(data, at):
+    """Say of 64 bytes which are ASCII letters or digits."""
+    return among(data, at, 0x20, ord("a"), 26) | among(data, at, 0, ord("0"), 10)
+
+
+@njit(inline="always")
+def marks_begin(data, at, end):
+    """Say at which of 64 bytes one of U+2000 to U+202F begins: blanks, dashes and quotes, separators in the table."""
+    begins = among(data, at, 0, 0xE2, 1) & among(data, at + 1, 0, 0x80, 1) & among(data, at + 2, 0, 0x80, 0x30)
+    return begins & below(end - 2 - at)
 
 
 @njit(inline="always")
@@ -94,17 +102,13 @@ def hash_bytes(data, begin, end):
 
 
 @njit(inline="always")
-def hash_run(data, begin, end):
-    """Hash a run of word bytes as ASCII of either case, and gather its high bits: none is set where it is ASCII."""
-    value, seen = ZERO, ZERO
+def hash_plain(data, begin, end):
+    """Hash a word of ASCII letters and digits of either case."""
+    value = ZERO
     while end - begin > 8:
-        block = load(data, begin)
-        seen |= block
-        value = mix(value, block | CASE)
+        value = mix(value, load(data, begin) | CASE)
         begin += 8
-    kept = ALL >> U(64 - 8 * (end - begin))
-    block = load(data, begin) & kept
-    return mix(value, block | (CASE & kept)), (seen | block) & HIGH
+    return mix(value, (load(data, begin) | CASE) & (ALL >> U(64 - 8 * (end - begin))))
 
 
 @njit(inline="always")
@@ -124,12 +128,12 @@ def split_by_table(data, begin, end, fold, words, n, used):
 
     There has to be room for a word a code point, and for the forms of all of them.
     """
-    form = words.form
+    form, single, several = words.form, fold.single, fold.several
     first, start, past = used, begin, begin
     at = begin
     while at < end:
         code, size = code_point(data, at, end)
-        becomes = fold.single[code]
+        becomes = single[code]
         if becomes >= 0:
             if used == first:
                 start = at
@@ -141,10 +145,11 @@ def split_by_table(data, begin, end, fold, words, n, used):
                 first = used
         elif becomes <= SEVERAL:
             place = SEVERAL - becomes
-            for i in range(fold.several[place]):
-                one = fold.several[place + 1 + i]
+            for i in range(several[place]):
+                one = several[place + 1 + i]
                 if one != SEPARATOR:
-                    if used == first:
+                    # Two words that share a character begin at one place, where both can be read again.
+                    if used == first and past <= at:
                         start = at
                     used = encode(form, used, one)
                     past = at + size
@@ -158,82 +163,89 @@ def split_by_table(data, begin, end, fold, words, n, used):
 
 
 @njit(inline="always")
-def is_plain(data, begin, end):
-    """Whether all is ASCII or U+2000 to U+202F: blanks, dashes and quotes, which the table has for separators."""
-    while begin < end:
-        if data[begin] < 0x80:
-            begin += 1
-        elif begin + 2 < end and data[begin] == 0xE2 and data[begin + 1] == 0x80 and 0x80 <= data[begin + 2] < 0xB0:
-            begin += 3
-        else:
-            return False
-    return True
+def up_to(bits, count):
+    """Set all bits up to the `count`-th that is set."""
+    for _ in range(count - 1):
+        bits &= bits - ONE
+    return bits ^ (bits - ONE)
 
 
 @njit(inline="always")
-def add_plain(data, begin, end, words, n):
-    """Add the words of a run that is plain."""
-    while begin < end:
-        place = begin
-        while place < end and data[place] < 0x80:
-            place += 1
-        if place > begin:
-            n = push(words, n, begin, place, -1, place - begin, hash_run(data, begin, place)[0])
-        begin = place + 3
-    return n
+def add_places(places, n, at, bits):
+    """Write where bits are set, counted from `at`, after the first n places: gives the new n."""
+    after = n + count_ones(bits)
+    if n + USUAL <= len(places):
+        # A fixed number, seldom less than there are, costs less than a loop whose end the machine cannot foresee.
+        for i in range(USUAL):
+            places[U(n + i)] = at + lowest(bits)  # no sign: an index that may be negative is compared with 0 each time
+            bits &= bits - ONE
+    while bits:
+        places[after - count_ones(bits)] = at + lowest(bits)
+        bits &= bits - ONE
+    return after
 
 
 @njit(nogil=True, cache=True)
 def split_plain(data, begin, end, words, n, limit):
-    """Add words until a run of word bytes that is not plain: (count, where that run begins, byte after it).
+    """Add words until one that has other characters than ASCII: (count, where that begins, byte after it).
 
-    Where there is none before the end or the limit, it is empty. This stands apart from what handles such runs, since
-    a call of that would slow the loop down fourfold, for nothing but the counting of references.
+    What follows in another script belongs to it. Where there is none before the end or the limit, it is empty. This
+    stands apart from what handles such words, since a call of that would slow the loop down fourfold, for nothing but
+    the counting of references.
     """
-    inside, start = False, begin
-    carry = ZERO
+    word_begin, word_end = words.begin, words.end
+    first, begun = n, n  # words not yet hashed, and words whose beginning was seen
+    open_word, open_marks = ZERO, ZERO  # what goes on from one block in the next
+    odd, inside, ahead = ZERO, ZERO, ZERO
     at = begin
-    while at < end:
-        bits = ZERO
-        for i in range(8):
-            bits |= in_words(load(data, at + 8 * i)) << U(8 * i)
-        if end - at < 64:
-            bits &= (ONE << U(end - at)) - ONE
-        edges = bits ^ ((bits << ONE) | carry)
-        carry = bits >> U(63)
-        while edges:
-            place = at + lowest(edges)
-            edges &= edges - ONE
-            if inside:
-                value, high = hash_run(data, start, place)
-                if high == ZERO:
-                    n = push(words, n, start, place, -1, place - start, value)
-                elif n + place - start < len(words.begin) and is_plain(data, start, place):
-                    n = add_plain(data, start, place, words, n)
-                else:
-                    return n, start, place
-                if n >= limit:
-                    return n, place, place
-                inside = False
-            else:
-                start = place
-                inside = True
-        at += 64
-    if not inside:
-        return n, end, end
-    value, high = hash_run(data, start, end)
-    if high:
-        return n, start, end
-    return push(words, n, start, end, -1, end - start, value), end, end
+    while at < end and n < limit:
+        inside = in_words(data, at) & below(end - at)
+        high = beyond_ascii(data, at) & below(end - at)
+        if high:
+            marks = marks_begin(data, at, end)
+            odd = high & ~(marks | (marks << ONE) | (marks << U(2)) | open_marks)
+            open_marks = (marks >> U(63)) | (marks >> U(62))
+            inside |= odd
+        before = (inside << ONE) | open_word
+        open_word = inside >> U(63)
+        begins, ends = inside & ~before, before & ~inside
+        if odd:
+            ahead = up_to(odd, 1)
+            begins, ends = begins & ahead, ends & ahead
+        if n + count_ones(ends) >= limit:
+            ahead, odd = up_to(ends, limit - n), ZERO
+            begins, ends = begins & ahead, ends & ahead
+        begun = add_places(word_begin, begun, at, begins)
+        n = add_places(word_end, n, at, ends)
+        if odd:
+            break
+        at += WIDE
+    if begun > n and odd == ZERO:
+        word_end[n] = end
+        n += 1
+    words.folded[first:n] = -1
+    value = words.prefix[first]
+    for i in range(U(first), U(n)):
+        value = value * BASE + hash_plain(data, word_begin[i], word_end[i])
+        words.prefix[i + ONE] = value
+    if odd:
+        start, past, step = word_begin[n], at + lowest(~(inside | ahead)), WIDE
+        while past < end and step == WIDE:
+            high = beyond_ascii(data, past)
+            if count_ones(high) < OTHER or past - start > STRETCH:
+                step = lowest(~(in_words(data, past) | high))
+            past += step
+        return n, start, min(past, end)
+    at = word_end[n - 1] if n >= limit else end
+    return n, at, at
 
 
 @njit(nogil=True, cache=True)
-def end_of_run(data, at, end):
-    """Give the first blank, tab or line end that follows another byte: all normalisers take them for separators."""
-    at += 1
+def next_break(data, at, end):
+    """Give the first blank, tab or line end from `at` on: all normalisers take them for separators."""
     while at < end and data[at] != 32 and data[at] != 9 and data[at] != 10 and data[at] != 13:
         at += 1
-    return at
+    return min(at, end)
 
 
 @njit(nogil=True, cache=True)
@@ -253,7 +265,7 @@ def split(data, begin, end, fold, words, limit):
             if start == at:
                 continue
         else:
-            at = end_of_run(data, start, end)
+            at = next_break(data, start + STRETCH, end)
         need = used + 3 * (at - start) + PADDING  # no fold makes a code point more than three times as long
         if need > len(words.form) or n + (at - start) >= len(words.begin):
             return -max(need, n + (at - start) + 1), at

@@ -13,27 +13,26 @@ which a fifth was edited (benchmarks/corpus_sketch.py).
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from evalkit import atomic, text
-from evalkit.contamination import normalise, sketch_file, sketch_runs
-from evalkit.contamination.documents import PLACES, Reading, blocks
+from evalkit.contamination import normalise, processes
+from evalkit.contamination.corpus.account import Account
+from evalkit.contamination.corpus.documents import Reading, blocks
+from evalkit.contamination.corpus.shards import Shard, has_changed
 from evalkit.contamination.index import kernel_fold
 from evalkit.contamination.kernels import samples
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.words import BASE, room
-from evalkit.contamination.shards import Shard, has_changed
-from evalkit.contamination.sketch_file import AGAIN, SketchFile
-from evalkit.contamination.sketch_runs import Sampled
+from evalkit.contamination.sketch import file as sketch_file
+from evalkit.contamination.sketch import runs as sketch_runs
+from evalkit.contamination.sketch.file import AGAIN, SketchFile
+from evalkit.contamination.sketch.runs import ShardSample
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress, ignore
 
@@ -80,38 +79,29 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished sketch, and what was not read for it."""
+    """A finished sketch."""
 
     path: Path
     size: int  # bytes
     shingles: int  # kept, those of each place counted
-    documents: int
-    text_bytes: int
-    trouble: Mapping[str, int]  # what kept a line from being read -> how often
-    places: Mapping[str, tuple[str, ...]]  # the first places of each
-    failures: tuple[tuple[str, str], ...]  # file, and why the rest of it could not be read
+    read: Account
 
     def lines(self) -> Iterator[str]:
         """Say what was read, what was not, and what the sketch takes."""
-        megabytes = self.text_bytes / 1e6
-        yield f"{self.documents:,} documents with {megabytes:,.1f} MB of text, {self.shingles:,} shingles kept"
-        for what, count in self.trouble.items():
-            yield f"not read: {count:,} lines or rows with {what}, the first at {', '.join(self.places[what][:3])}"
-        for file, reason in self.failures:
-            yield f"not read: the rest of {file} ({reason})"
-        yield f"sketch: {self.path} ({self.size / 1e6:,.1f} MB, {kilobytes(self.size, self.text_bytes)})"
+        megabytes = self.read.text_bytes / 1e6
+        yield f"{self.read.documents:,} documents with {megabytes:,.1f} MB of text, {self.shingles:,} shingles kept"
+        yield from self.read.unread()
+        yield f"sketch: {self.path} ({self.size / 1e6:,.1f} MB, {kilobytes(self.size, self.read.text_bytes)})"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What the samples of all shards come with."""
+class Sampled:
+    """The samples of all shards."""
 
     runs: list[tuple[Path, int]]  # each with the first place of its shard
     count: int  # places
     shards: list[dict[str, str | int]]  # file, its bytes, and the shard's first place and line
-    whole: Reading
-    unread: dict[str, tuple[str, ...]]  # what kept a line from being read -> the first places
-    failures: list[tuple[str, str]]  # file, and why the rest of it could not be read
+    read: Account
 
 
 def build(
@@ -179,25 +169,10 @@ def _run(
             sample_shard(shard, stem, scheme, text_field)
             yield shard
         return
-    # Not forked: a copy of a process that runs threads, as Arrow does, may hang. Ctrl-C is this process's to handle.
-    context, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
-    try:
-        with ProcessPoolExecutor(count, mp_context=context, initializer=signal.signal, initargs=quiet) as pool:
-            # The largest first, so that no worker is left with a large one at the end.
-            order = sorted(left, key=lambda job: -job[0].bytes)
-            jobs = {pool.submit(sample_shard, *job, scheme, text_field): job[0] for job in order}
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-                    yield jobs[job]
-            except BaseException:
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool as error:
-        raise StorageError(
-            "a worker process was killed, for want of memory it may be; give fewer --workers (finished shards are kept)"
-        ) from error
+    # The largest first, so that no worker is left with a large one at the end.
+    order = sorted(left, key=lambda job: -job[0].bytes)
+    for place in processes.run(sample_shard, [(*job, scheme, text_field) for job in order], workers=count):
+        yield order[place][0]
 
 
 def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | None) -> None:
@@ -226,7 +201,7 @@ def sample_shard(shard: Shard, stem: Path, scheme: Scheme, text_field: str | Non
         reading.failure = reading.failure or "the file changed while it was read; build the sketch again"
     if count:
         runs.append(sketch_runs.save_run(stem, len(runs), hashes[:count], places[:count]))
-    sketch_runs.save(stem, Sampled(tuple(runs), np.concatenate(lines), reading))
+    sketch_runs.save(stem, ShardSample(tuple(runs), np.concatenate(lines), reading))
 
 
 def kilobytes(size: int, text_bytes: int) -> str:
@@ -248,73 +223,51 @@ def read_scheme(sketch: SketchFile) -> Scheme:
 
 def _stem(shard: Shard, out: Path, scheme: Scheme, text_field: str | None) -> Path:
     """Name a shard's sample, but for the suffix: another version of the corpus, another name."""
-    seen = [str(shard.path), shard.begin, shard.end, shard.size, shard.modified]
+    seen = [str(shard.path), shard.form, shard.begin, shard.end, shard.of, shard.size, shard.modified]
     return out.with_name(f"{out.name}.parts") / text.digest(seen, scheme.tag, text_field, length=24)
 
 
 def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progress: OnProgress) -> Built:
     """Merge the samples of all shards into the file."""
-    read = _account(stems)
-    layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in read.runs), read.count)
+    sampled = _add_up(stems)
+    read = sampled.read
+    layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in sampled.runs), sampled.count)
     header = {
         "scheme": asdict(scheme),
         "tag": scheme.tag,
-        "shards": read.shards,
-        "documents": read.whole.documents,
-        "text_bytes": read.whole.text_bytes,
-        "trouble": read.whole.trouble,
-        "unread": read.unread,
+        "shards": sampled.shards,
+        "documents": read.documents,
+        "text_bytes": read.text_bytes,
+        "trouble": read.trouble,
+        "unread": read.places,
         "failures": read.failures,
     }
     kept = sketch_file.write(
         out,
         layout,
-        batches=sketch_runs.merge(read.runs, layout, on_progress),
+        batches=sketch_runs.merge(sampled.runs, layout, on_progress),
         lines=(each.lines for stem in stems.values() if (each := sketch_runs.load(stem))),
         header=header,
     )
-    return Built(
-        path=out,
-        size=out.stat().st_size,
-        shingles=kept,
-        documents=read.whole.documents,
-        text_bytes=read.whole.text_bytes,
-        trouble=read.whole.trouble,
-        places=read.unread,
-        failures=tuple(read.failures),
-    )
+    return Built(out, out.stat().st_size, kept, read)
 
 
-def _account(stems: Mapping[Shard, Path]) -> Account:
-    """Add up what was read of all shards. Raises DataError where that is no document."""
-    whole, count = Reading(), 0
+def _add_up(stems: Mapping[Shard, Path]) -> Sampled:
+    """Add up the samples of all shards. Raises DataError where no document was read, StorageError for a missing one."""
+    read, count = Account(), 0
     runs: list[tuple[Path, int]] = []
     known: list[dict[str, str | int]] = []
-    unread: dict[str, tuple[str, ...]] = {}
-    failures: list[tuple[str, str]] = []
-    before: dict[Path, int] = {}  # lines or rows of each file so far
     for shard, stem in stems.items():
         each = sketch_runs.load(stem)
         if each is None:
             raise StorageError(f"{stem}: the sample of a shard is missing or damaged; run the same command again")
-        lines = before.get(shard.path, 0)
+        lines = read.lines_of(shard.path)
         known.append({"file": str(shard.path), "bytes": shard.size, "place": count, "line": lines})
         runs += [(stem.with_suffix(f".{number}.npy"), count) for number in range(len(each.runs))]
-        for what, times in each.reading.trouble.items():
-            whole.trouble[what] = whole.trouble.get(what, 0) + times
-            named = tuple(f"{shard.path}:{lines + line + 1}" for line in each.reading.places[what])
-            unread[what] = (*unread.get(what, ()), *named)[:PLACES]
-        if each.reading.failure:
-            failures.append((str(shard.path), each.reading.failure))
-        whole.documents += each.reading.documents
-        whole.text_bytes += each.reading.text_bytes
-        before[shard.path] = lines + each.reading.lines
+        read.add(shard, each.reading)
         count += len(each.lines)
-    if not whole.documents:
-        reasons = [f"{places[0]}: {what}" for what, places in unread.items()] + [": ".join(each) for each in failures]
-        because = f" ({reasons[0]})" if reasons else ""
-        raise DataError(f"found no documents in the corpus{because}, expected at least one; check --text-field")
-    return Account(runs, count, known, whole, unread, failures)
+    read.refuse_nothing()
+    return Sampled(runs, count, known, read)
 
 
 def _remove(folder: Path) -> None:

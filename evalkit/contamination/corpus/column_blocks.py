@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from evalkit.contamination import hub
-from evalkit.contamination.block import Block, Limits, Reading, valid
-from evalkit.contamination.fields import choose_column
+from evalkit.contamination.corpus import hub
+from evalkit.contamination.corpus.block import Block, Limits, Reading, valid
+from evalkit.contamination.corpus.fields import choose_column
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.kernels.matches import Texts
 from evalkit.contamination.kernels.octets import PADDING
-from evalkit.contamination.shards import Shard
 
 
 def of_parquet(shard: Shard, reading: Reading, *, text_field: str | None, limits: Limits) -> Iterator[Block]:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from evalkit.contamination.block import Limits
+from evalkit.contamination.corpus.block import Limits
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.kernels.octets import PADDING
-from evalkit.contamination.shards import Shard
 
 STEP_BYTES = 1 << 16
 NEWLINE = 10

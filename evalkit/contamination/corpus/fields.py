@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow
 
-from evalkit.contamination.block import Reading
-from evalkit.contamination.shards import Shard
+from evalkit.contamination.corpus.block import Reading
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.errors import DataError
 
 USUAL_FIELDS = ("text", "content", "document", "raw_content", "body", "article")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination.documents import Reading
+from evalkit.contamination.corpus.documents import Reading
 from evalkit.contamination.kernels import samples
-from evalkit.contamination.sketch_file import Layout
+from evalkit.contamination.sketch.file import Layout
 from evalkit.interfaces import OnProgress, Progress
 
 MOST = 8  # places of one shingle that are kept, the first of them
@@ -24,7 +24,7 @@ Batch = tuple[NDArray[np.uint64], NDArray[np.uint64]]  # hashes and places
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class ShardSample:
     """What the sample of one shard comes with, beside its runs."""
 
     runs: tuple[int, ...]  # bytes of each run's file
@@ -47,7 +47,7 @@ def save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArra
     return path.stat().st_size
 
 
-def save(stem: Path, sampled: Sampled) -> None:
+def save(stem: Path, sampled: ShardSample) -> None:
     """Write what a shard's runs come with: its sample is whole; OSError where the disk refuses."""
     beside = stem.with_suffix(f".{os.getpid()}.partial")
     with beside.open("wb") as file:
@@ -56,11 +56,13 @@ def save(stem: Path, sampled: Sampled) -> None:
     beside.replace(stem.with_suffix(".npz"))
 
 
-def load(stem: Path) -> Sampled | None:
+def load(stem: Path) -> ShardSample | None:
     """Read a shard's sample back, but for its runs; None where it is not whole."""
     try:
         with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
-            found = Sampled(tuple(file["runs"].tolist()), file["lines"], Reading(**json.loads(str(file["reading"]))))
+            found = ShardSample(
+                tuple(file["runs"].tolist()), file["lines"], Reading(**json.loads(str(file["reading"])))
+            )
         sizes = tuple(stem.with_suffix(f".{number}.npy").stat().st_size for number in range(len(found.runs)))
         return found if sizes == found.runs else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):

@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit import atomic, manifest, text
-from evalkit.contamination import corpus_sketch, minhash
-from evalkit.contamination.corpus_sketch import STRETCH
 from evalkit.contamination.index import SHORTEST, Item
 from evalkit.contamination.kernels import samples
-from evalkit.contamination.sketch_file import SketchFile
-from evalkit.contamination.sketch_runs import MOST
+from evalkit.contamination.sketch import build as corpus_sketch
+from evalkit.contamination.sketch import minhash
+from evalkit.contamination.sketch.build import STRETCH
+from evalkit.contamination.sketch.file import SketchFile
+from evalkit.contamination.sketch.runs import MOST
 from evalkit.errors import StorageError, UsageError
 from evalkit.records import Cell, Estimate, Table
 from evalkit.report import files

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from evalkit.contamination import hub, zstd_frames
+from evalkit.contamination.corpus import hub, zstd_frames
 from evalkit.errors import DataError
 from evalkit.registry import suggest
 

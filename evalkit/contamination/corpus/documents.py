@@ -11,10 +11,10 @@ from typing import IO
 
 import pyarrow
 
-from evalkit.contamination import column_blocks, line_blocks
-from evalkit.contamination.block import PLACES, Block, Limits, Reading, of_bytes, of_strings, valid
-from evalkit.contamination.fields import USUAL_FIELDS, choose_field, text_of_row
-from evalkit.contamination.shards import Shard
+from evalkit.contamination.corpus import column_blocks, line_blocks
+from evalkit.contamination.corpus.block import PLACES, Block, Limits, Reading, of_bytes, of_strings, valid
+from evalkit.contamination.corpus.fields import USUAL_FIELDS, choose_field, text_of_row
+from evalkit.contamination.corpus.shards import Shard
 
 __all__ = ["PLACES", "Block", "Reading", "blocks", "choose_field"]
 

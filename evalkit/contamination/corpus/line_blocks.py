@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination.block import Block, Limits, Reading, of_strings, valid
-from evalkit.contamination.byte_lines import Room, whole_lines
-from evalkit.contamination.fields import USUAL_FIELDS, choose_field, text_of_row
+from evalkit.contamination.corpus.block import Block, Limits, Reading, of_strings, valid
+from evalkit.contamination.corpus.byte_lines import Room, whole_lines
+from evalkit.contamination.corpus.fields import USUAL_FIELDS, choose_field, text_of_row
+from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.kernels import json_lines, text_lines
 from evalkit.contamination.kernels.matches import Texts
-from evalkit.contamination.shards import Shard
 
 BOM = b"\xef\xbb\xbf"
 

@@ -1,0 +1,1 @@
+"""How a corpus is cut into shards, and how their documents are read."""

@@ -1,0 +1,69 @@
+"""What was read of a whole corpus and what was not, added up from its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalkit.contamination.corpus.block import PLACES, Reading
+from evalkit.contamination.corpus.shards import Shard
+from evalkit.errors import DataError
+
+
+@dataclass(slots=True)
+class Account:
+    """Shards are added in the order of the plan."""
+
+    lines: int = 0  # or rows, or files
+    documents: int = 0
+    text_bytes: int = 0
+    trouble: dict[str, int] = field(default_factory=dict)  # what kept a line from being read -> how often
+    places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the first places of each
+    failures: tuple[tuple[str, str], ...] = ()  # file, and why the rest of it could not be read
+    _lines: dict[Path, int] = field(default_factory=dict)  # of each file so far
+
+    def lines_of(self, path: Path) -> int:
+        """Count the lines or rows of a file that were added so far."""
+        return self._lines.get(path, 0)
+
+    def add(self, shard: Shard, reading: Reading) -> None:
+        """Add what was read of the next shard."""
+        before = self.lines_of(shard.path)
+        for what, count in reading.trouble.items():
+            self.trouble[what] = self.trouble.get(what, 0) + count
+            named = tuple(f"{shard.path}:{before + line + 1}" for line in reading.places[what])
+            self.places[what] = (*self.places.get(what, ()), *named)[:PLACES]
+        if reading.failure:
+            self.failures = (*self.failures, (str(shard.path), reading.failure))
+        self.lines += reading.lines
+        self.documents += reading.documents
+        self.text_bytes += reading.text_bytes
+        self._lines[shard.path] = before + reading.lines
+
+    def unread(self) -> Iterator[str]:
+        """Say what was not read, a sentence for each kind."""
+        for what, count in self.trouble.items():
+            yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(self.places[what][:3])}."
+        for file, reason in self.failures:
+            yield f"Not read: the rest of {file} ({reason})."
+
+    def refuse_nothing(self) -> None:
+        """Raise DataError where no document was read: a test set is not clean because nobody looked."""
+        if self.documents:
+            return
+        reasons = [f"{places[0]}: {what}" for what, places in self.places.items()]
+        reasons += [f"{file}: {reason}" for file, reason in self.failures]
+        because = f" ({reasons[0]})" if reasons else ""
+        raise DataError(
+            f"found no documents in the corpus{because}, expected at least one; check --corpus and --text-field"
+        )
+
+    def refuse_gaps(self) -> None:
+        """Raise DataError where anything of the corpus was not read."""
+        for what, places in self.places.items():
+            raise DataError(
+                f"{places[0]}: {what}, found {self.trouble[what]:,} times; mend the file or leave out --strict"
+            )
+        for file, reason in self.failures:
+            raise DataError(f"{file}: {reason}; mend the file or leave out --strict")

@@ -1,0 +1,52 @@
+"""Jobs in worker processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from evalkit.errors import StorageError
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def run(
+    work: Callable[..., None],
+    jobs: Sequence[tuple[Any, ...]],  # Any: what `work` takes
+    *,
+    workers: int,
+    on_look: Callable[[], None] = lambda: None,
+) -> Iterator[int]:
+    """Call `work` with each job's arguments, begun in their order, and yield the place of each that is done.
+
+    `on_look` is called now and then. Raises what a job raises, and StorageError where a process was killed.
+    """
+    # Not forked: a copy of a process that runs threads, as Arrow does, may hang.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=be_quiet) as pool:
+            try:
+                left = {pool.submit(work, *job): place for place, job in enumerate(jobs)}
+                while left:
+                    done, _ = wait(left, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+                    on_look()
+                    for future in done:
+                        future.result()
+                        yield left.pop(future)
+            except BaseException:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+    except BrokenProcessPool as error:
+        raise StorageError(
+            "a worker process was killed, for want of memory it may be; give fewer --workers (finished shards are kept)"
+        ) from error
+
+
+def be_quiet() -> None:
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
