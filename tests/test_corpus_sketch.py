@@ -259,7 +259,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 def test_documents_without_a_shingle_make_a_sketch_that_finds_nothing(tmp_path: Path) -> None:
     built = sketch(tmp_path, ["", "a b"])
     (answer,) = answers(built, excerpt(LONG, 0, 100))
-    assert (built.documents, built.shingles, answer.is_contained) == (2, 0, False)
+    assert (built.read.documents, built.shingles, answer.is_contained) == (2, 0, False)
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
@@ -336,5 +336,5 @@ def test_answers_do_not_overwrite_another_folder(tmp_path: Path) -> None:
 
 def test_a_sketch_says_what_each_megabyte_of_text_takes(tmp_path: Path) -> None:
     built = sketch(tmp_path, DOCUMENTS)
-    expected = f"{built.size / built.text_bytes * 1000:,.0f} KB for each MB of text"
+    expected = f"{built.size / built.read.text_bytes * 1000:,.0f} KB for each MB of text"
     assert any(expected in note for note in ask(built.path, items(LONG)).table.notes)

@@ -182,7 +182,7 @@ def test_a_wrong_dataset_is_one_line(tmp_path: Path, place: str, parts: list[str
 
 def test_an_unreachable_hub_is_one_line() -> None:
     code = (
-        "from evalkit.contamination import shards\nfrom evalkit.errors import DataError\n"
+        "from evalkit.contamination.corpus import shards\nfrom evalkit.errors import DataError\n"
         "try:\n    shards.plan(['hub:owner/name'])\nexcept DataError as error:\n    print(error)"
     )
     said = subprocess.run(
