@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+from typer.core import TyperGroup
 
 from evalkit import cli_contamination
 from evalkit.cli_flags import (
@@ -38,12 +39,27 @@ if TYPE_CHECKING:
     from evalkit.interfaces import LanguageModel
     from evalkit.settings import Settings
 
+
+class InOrder(TyperGroup):
+    """A group that lists its commands in the order of their use."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # typer's own context
+        """List the commands of COMMANDS first."""
+        return sorted(super().list_commands(ctx), key=COMMANDS.index)
+
+
 app = typer.Typer(
+    cls=InOrder,
     help="Few-shot evaluation of decoder language models.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+)
+
+COMMANDS = (
+    *("run", "prompt", "scan", "split", "compare", "scrub", "sketch", "ask"),
+    *("generate", "train", "tasks", "models"),
 )
 
 Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
