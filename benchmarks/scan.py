@@ -30,8 +30,9 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from evalkit.contamination import findings, index, scan, shard_scan
+from evalkit.contamination import engines, findings, index, shard_scan
 from evalkit.contamination.corpus import shards
+from evalkit.contamination.corpus.documents import Reading, blocks
 from evalkit.contamination.normalise import NORMALISERS
 
 EXAMPLES, PLANTED = 3000, 150
@@ -40,6 +41,7 @@ MODULES = """argparse asyncio ast collections csv datetime decimal difflib docte
 inspect ipaddress itertools json logging math os pathlib pickle random re shutil socket sqlite3 ssl statistics string
 subprocess tarfile tempfile textwrap threading turtle unittest urllib zipfile"""
 BIG = 10_000_000  # n-grams of the large index
+TIMES = 12  # that worker processes read the corpus
 
 
 def vocabulary() -> list[str]:
@@ -135,6 +137,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 def scan_file(path: Path, test: index.Index) -> list[shard_scan.ShardResult]:
     """Scan one file in this process."""
     return [shard_scan.scan(shard, test.looked, text_field=None) for shard in shards.plan([str(path)])]
+
+
+def read_file(path: Path) -> None:
+    """Read all texts of a file, and do nothing with them."""
+    for shard in shards.plan([str(path)]):
+        for _ in blocks(shard, Reading(), text_field=None):
+            pass
 
 
 def naive(documents: Sequence[str], items: Sequence[index.Item], n: int) -> set[str]:
@@ -234,6 +243,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> None:
             for name in ("jsonl", "jsonl.zst", "parquet")
         },
         "evalkit, jsonl, --kept 13": lambda: scan_file(paths["jsonl"], verdicts_alone),
+        "evalkit, jsonl, reading alone": lambda: read_file(paths["jsonl"]),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
@@ -314,22 +324,16 @@ def large_index(path: Path, size: float, *, base: float, small: float) -> None:
 
 
 def two_workers(path: Path, test: index.Index, folder: Path) -> None:
-    """Compare one worker process with two on four times the corpus, in wall time once they have started."""
-    copies = [folder / f"copy{number}.jsonl" for number in range(4)]
-    for copy in copies:
-        shutil.copyfile(path, copy)
-    plan = shards.plan([str(copy) for copy in copies])
+    """Compare one worker process with two on many times the corpus, in wall time once they have started."""
+    plan = shards.plan([str(path)]) * TIMES
     rates = {}
     for workers in (1, 2):
         directory = folder / f"workers{workers}"
-        (directory / "shards").mkdir(parents=True)
-        left = [(shard, directory / "shards" / f"{number}.npz") for number, shard in enumerate(plan)]
-        settings = scan.Settings(tasks=(), corpus=(str(path),))
-        done = [
-            (time.perf_counter(), scan.work(shard))
-            for shard, _ in scan.run(left, test, settings=settings, directory=directory, workers=workers)
-        ]
-        rates[workers] = sum(amount for _, amount in done[workers:]) / 1e6 / (done[-1][0] - done[workers - 1][0])
+        directory.mkdir()
+        jobs = [engines.Job(number, shard, directory / f"{number}.npz") for number, shard in enumerate(plan)]
+        bench = engines.Bench(directory / "index", test.looked, None, lambda _: None)
+        done = [(time.perf_counter(), job.shard.bytes) for job in engines.apart(jobs, bench, workers=workers)]
+        rates[workers] = sum(size for _, size in done[workers:]) / 1e6 / (done[-1][0] - done[workers - 1][0])
     print(f"two worker processes: {rates[2]:,.0f} MB/s, one: {rates[1]:,.0f} MB/s, ratio {rates[2] / rates[1]:.2f}")
 
 

@@ -1,7 +1,7 @@
 """The words of a text: for each the hash of all words up to it, where it lies, and where its folded form lies.
 
-ASCII goes eight bytes at a time: 64 bytes give 64 bits that say which of them belong to a word, and words are where
-bits change. A word with other characters takes the normaliser's table, code point by code point.
+64 bytes give 64 bits that say which of them belong to a word of ASCII, and words are where bits change. A word with
+other characters takes the normaliser's table, code point by code point; so does a stretch of text in another script.
 """
 
 from __future__ import annotations
