@@ -34,8 +34,8 @@ def scan(
     ngram: Annotated[int | None, typer.Option(help="N in words; without it, by GPT-3's rule.")] = None,
     kept: Annotated[int, typer.Option(help="Words of the shortest match that is kept.")] = 8,
     normaliser: Annotated[str, typer.Option(metavar="NAME", help="What counts as a word: gpt3 or lm-eval.")] = "gpt3",
-    edited: Annotated[bool, typer.Option("--edited", help="Look for edited copies too, at half the speed.")] = False,
-    substrings: Annotated[bool, typer.Option("--substrings", help="Look for GPT-4's 50-character substrings.")] = False,
+    edited: Annotated[bool, typer.Option("--edited", help="Look for edited copies too; 2.5 times the work.")] = False,
+    substrings: Annotated[bool, typer.Option("--substrings", help="Look for GPT-4's substrings too; as much.")] = False,
     seed: Annotated[int, typer.Option(help="Of what is drawn: substrings, planted copies.")] = 0,
     text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Where documents have their text.")] = None,
     text_lines: Annotated[
@@ -165,7 +165,8 @@ def compare(
         relative=relative,  # type: ignore[arg-type]  # it is checked there
         out=out,
     )
-    show_report(outcome.table, outcome.directory)
+    show(outcome.table)
+    show_report(outcome.more[0], outcome.directory)
 
 
 def scrub(

@@ -9,8 +9,9 @@ import pytest
 
 from evalkit import stats
 from evalkit.contamination import comparison as comparing
-from evalkit.contamination import published
-from evalkit.contamination.comparison import compare, gpt3_table, relative_difference
+from evalkit.contamination import comparison_table, published
+from evalkit.contamination.comparison import compare
+from evalkit.contamination.comparison_table import gpt3_table, relative_difference
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError
 from evalkit.records import Comparison, Estimate, Example, Prompt, Sample, Split, Table
@@ -267,7 +268,7 @@ def test_published_proportions_are_those_of_their_parts() -> None:
 
 def test_published_table_is_in_the_papers_order_and_layout() -> None:
     rows = published.load()
-    table = comparing.published_table(rows)
+    table = comparison_table.published_table(rows)
     assert [row[0] for row in table.rows] == [row.name for row in rows]
     drop = dict(zip(table.columns, table.rows[2], strict=True))
     assert list(drop.items())[:10] == [
@@ -290,22 +291,31 @@ def test_published_table_is_in_the_papers_order_and_layout() -> None:
 def test_our_table_has_the_dirtiest_first_with_differences_and_flags() -> None:
     cleaner = replace(compared(*many(500, 1000, 80, 100)), title="Cleaner")
     dirtier = replace(compared(*many(100, 200, 800, 1000)), title="Dirtier")
-    table = comparing.table([cleaner, dirtier], partitions={"quiz": "test"}, signatures=["quiz|v1"])
+    table = comparison_table.table([cleaner, dirtier], partitions={"quiz": "test"}, signatures=["quiz|v1"])
     first = dict(zip(table.columns, table.rows[0], strict=True))
     assert [row[0] for row in table.rows] == ["Dirtier", "Cleaner"]
     assert (first["split"], first["metric"], first["N"], first["shots"]) == ("test", "exact match, %", 13, 5)
     assert first["all"] == Estimate(75.0, *bounds(900, 1200), n=1200)
-    assert (first["n, all"], first["n, dirty"], first["n, clean"], first["n, unscanned"]) == (1200, 1000, 200, 0)
+    assert (first["n, all"], first["n, dirty"], first["n, clean"]) == (1200, 1000, 200)
     assert first["clean, %"] == pytest.approx(100 * 200 / 1200)
     assert first["relative difference, %"] == pytest.approx(100 * (50 - 75) / 75)
+    assert [row[-1] for row in table.rows] == ["†‡", "‡"]
+    assert table.notes[0] == "Relative difference: 100 (clean - all) / all."
+    assert [note for note in table.notes if note.startswith("† clean subset too small:")]
+    assert table.notes[-1] == "quiz|v1"
+
+
+def test_differences_stand_in_the_same_order_with_flags_in_words() -> None:
+    cleaner = replace(compared(*many(500, 1000, 80, 100)), title="Cleaner")
+    dirtier = replace(compared(*many(100, 200, 800, 1000)), title="Dirtier")
+    table = comparison_table.difference_table([cleaner, dirtier])
+    assert [row[0] for row in table.rows] == ["Dirtier", "Cleaner"]
+    first = dict(zip(table.columns, table.rows[0], strict=True))
     difference = first["clean - all"]
     assert isinstance(difference, Estimate)
     assert difference.value == pytest.approx(-25)
+    assert first["n, unscanned"] == 0
     assert first["flags"] == "clean subset too small; significantly worse on clean"
-    assert table.rows[1][-1] == "significantly worse on clean"
-    assert table.notes[0] == "Relative difference: 100 (clean - all) / all."
-    assert [note for note in table.notes if note.startswith("clean subset too small:")]
-    assert table.notes[-1] == "quiz|v1"
 
 
 def bounds(successes: int, n: int) -> tuple[float, float]:
@@ -314,7 +324,7 @@ def bounds(successes: int, n: int) -> tuple[float, float]:
 
 
 def test_the_relative_difference_of_the_paper_can_be_asked_for() -> None:
-    table = comparing.table([compared(TEN, TEN_SPLIT)], relative="gpt3_table")
+    table = comparison_table.table([compared(TEN, TEN_SPLIT)], relative="gpt3_table")
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert cells["relative difference, %"] == pytest.approx(200 * (50 - 70) / (50 + 70))
     assert "split" not in table.columns
@@ -324,8 +334,8 @@ def test_the_relative_difference_of_the_paper_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        comparing.published_table(published.load()),
-        comparing.table([compared(TEN, TEN_SPLIT), compared(TEN, split("", "abcdefghij"))]),
+        comparison_table.published_table(published.load()),
+        comparison_table.table([compared(TEN, TEN_SPLIT), compared(TEN, split("", "abcdefghij"))]),
     ],
 )
 def test_every_renderer_shows_both_tables(table: Table) -> None:

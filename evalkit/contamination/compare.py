@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import atomic, encoding, score, task
-from evalkit.contamination import comparison, demonstrations, gain, items, split
+from evalkit.contamination import comparison, comparison_table, demonstrations, gain, items, split
 from evalkit.contamination.comparison import Aggregation
 from evalkit.contamination.demonstrations import Demonstrations
 from evalkit.contamination.gain import Curves
@@ -46,6 +46,7 @@ class Outcome:
     comparisons: tuple[Comparison, ...]
     rows: tuple[Row, ...]
     table: Table
+    more: tuple[Table, ...]  # that stand under it, the differences first
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def compare(
     *,
     measure: str = split.DEFAULT,
     threshold: float | None = None,
-    relative: comparison.Relative = "plain",
+    relative: comparison_table.Relative = "plain",
     out: Path | None = None,
 ) -> Outcome:
     """Compare the scores of runs on all, clean and dirty examples of a scan, and write the table in every form.
@@ -72,8 +73,8 @@ def compare(
     A run is a directory of `evalkit run`, or files that lm_eval logged of one task, which the scan then has alone.
     Raises EvalkitError where runs and scan do not belong together.
     """
-    if relative not in comparison.RELATIVE:
-        raise UsageError(f"--relative: found {relative!r}, expected {' or '.join(comparison.RELATIVE)}")
+    if relative not in comparison_table.RELATIVE:
+        raise UsageError(f"--relative: found {relative!r}, expected {' or '.join(comparison_table.RELATIVE)}")
     scanned = load(scan, measure=measure, threshold=threshold)
     rows: list[Row] = []
     signatures: list[str] = []
@@ -90,16 +91,16 @@ def compare(
         rows += found
     signatures += dict.fromkeys(each.signature for each in (*scanned.splits.values(), *scanned.pools.values()))
     comparisons = tuple(row.comparison for row in rows)
-    shown = comparison.table(comparisons, relative=relative, further=tuple(_notes(rows)), signatures=signatures)
+    shown = comparison_table.table(comparisons, relative=relative, further=tuple(_notes(rows)), signatures=signatures)
     directory = out or scan / "compare"
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(atomic.explain(directory, error)) from error
-    more = tuple(_more(rows, scanned))
+    more = (comparison_table.difference_table(comparisons), *_more(rows, scanned))
     report.write(directory, shown, title="Scores with and without contaminated examples", more=more)
     atomic.write(directory / FILE, [json.dumps(_fields(rows, signatures), ensure_ascii=False), "\n"])
-    return Outcome(directory, comparisons, tuple(rows), shown)
+    return Outcome(directory, comparisons, tuple(rows), shown, more)
 
 
 def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:

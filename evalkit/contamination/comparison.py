@@ -1,16 +1,15 @@
-"""One task's stored samples and a split into a Comparison, and comparisons into a table as the paper's C.1."""
+"""One task's stored samples and a split into a Comparison."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from evalkit import score, stats
-from evalkit.contamination.published import PublishedRow
 from evalkit.errors import DataError
-from evalkit.records import Cell, Comparison, Estimate, Example, Sample, Split, Table
+from evalkit.records import Comparison, Estimate, Example, Sample, Split
 from evalkit.report import table as tables
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ TOO_SMALL = "clean subset too small"
 WORSE = "significantly worse on clean"
 BETTER = "significantly better on clean"
 ONLY_CONTEXTS = "only contexts match"
-
-Relative: TypeAlias = Literal["plain", "gpt3_table"]
 
 
 class Aggregation(Protocol):
@@ -231,170 +228,3 @@ def flags(comparison: Comparison, touched: Sequence[Sequence[str]]) -> Iterator[
     in_context = sum(set(parts) == {"context"} for parts in touched)
     if touched and in_context >= CONTEXT_SHARE * len(touched):
         yield ONLY_CONTEXTS
-
-
-def relative_difference(clean: float, original: float) -> float | None:
-    """Divide clean minus original by the original score, the definition of the text (Brown 2020, Appendix C)."""
-    return None if original == 0 else (clean - original) / original
-
-
-def gpt3_table(clean: float, original: float) -> float | None:
-    """Divide clean minus original by the mean of the two, the formula that reproduces Table C.1 (Brown 2020).
-
-    It fits all 42 rows within the rounding of the printed scores; `relative_difference` gives QuAC 22 (printed: 20) and
-    DROP -19 (printed: -21), which no rounding explains. The paper does not state the formula.
-    """
-    return None if clean + original == 0 else 2 * (clean - original) / (clean + original)
-
-
-RELATIVE: Mapping[Relative, Callable[[float, float], float | None]] = {
-    "plain": relative_difference,
-    "gpt3_table": gpt3_table,
-}
-FORMULAS: Mapping[Relative, str] = {
-    "plain": "Relative difference: 100 (clean - all) / all.",
-    "gpt3_table": "Relative difference: 200 (clean - all) / (clean + all), as in Table C.1 of Brown et al. 2020.",
-}
-MEANINGS = {
-    TOO_SMALL: f"fewer than {ENOUGH_CLEAN} clean examples, or a proportion's interval wider than "
-    f"± {100 * WIDEST:.0f} points",
-    WORSE: f"the interval of clean - all lies below 0, with at least {ENOUGH_TO_TEST} examples clean and as many not; "
-    "dirty examples may have been memorised, or clean ones may be harder",
-    BETTER: f"the interval of clean - all lies above 0, with at least {ENOUGH_TO_TEST} examples clean and as many not; "
-    "dirty examples may be harder",
-    ONLY_CONTEXTS: f"in at least {100 * CONTEXT_SHARE:.0f} % of the dirty examples, matches touch the context alone, "
-    "not question or answer",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What our comparisons and published rows have in common: a row in the layout of Table C.1."""
-
-    name: str
-    partition: str | None  # of the dataset: dev or test; None where it is not known
-    metric: str
-    n: int
-    scores: tuple[Cell, Cell, Cell]  # all, dirty, clean, as they print
-    counts: tuple[int, int, int]
-    relative: float | None  # percent
-    shots: int | None = None  # None where it is not known
-    further: tuple[Cell, ...] = ()
-
-
-FURTHER = ("n, unscanned", "clean - all", "detectable", "flags")
-
-
-def table(
-    comparisons: Sequence[Comparison],
-    *,
-    relative: Relative = "plain",
-    partitions: Mapping[str, str] | None = None,  # task -> dev or test
-    further: Sequence[str] = (),  # notes that stand before the signatures
-    signatures: Sequence[str] = (),
-) -> Table:
-    """Arrange comparisons as Table C.1 does, the dirtiest first, with paired differences and flags beside."""
-    lines = [_line(each, relative=relative, partition=(partitions or {}).get(each.task)) for each in comparisons]
-    notes = (*_notes(comparisons, relative), *further, *signatures)
-    return _arrange(lines, FURTHER, caption="Scores on all, dirty and clean examples, with 95 % intervals", notes=notes)
-
-
-def published_table(rows: Sequence[PublishedRow], *, relative: Relative = "gpt3_table") -> Table:
-    """Arrange rows of the published table the same way; relative differences are computed from the printed scores."""
-    lines = [
-        Line(
-            name=row.name,
-            partition=row.partition,
-            metric=row.metric,
-            n=row.n,
-            scores=(row.all, row.dirty, row.clean),
-            counts=(row.total, row.dirty_count, row.clean_count),
-            relative=_percent(RELATIVE[relative](row.clean, row.all)),
-        )
-        for row in rows
-    ]
-    caption = "GPT-3 175B on all, dirty and clean examples (Brown et al. 2020, Table C.1)"
-    return _arrange(lines, (), caption=caption, notes=(FORMULAS[relative],))
-
-
-def _arrange(lines: Sequence[Line], further: tuple[str, ...], *, caption: str, notes: Sequence[str]) -> Table:
-    has_partitions = any(line.partition is not None for line in lines)
-    has_shots = any(line.shots is not None for line in lines)
-    shown = sorted(lines, key=lambda line: line.counts[2] / max(1, line.counts[0]))
-    body: list[tuple[Cell, ...]] = []
-    for line in shown:
-        total, _, clean = line.counts
-        body.append(
-            (
-                tables.clean(line.name),
-                *[line.partition] * has_partitions,
-                line.metric,
-                line.n,
-                *[line.shots] * has_shots,
-                *(cell for pair in zip(line.scores, line.counts, strict=True) for cell in pair),
-                100 * clean / total if total else None,
-                line.relative,
-                *line.further,
-            )
-        )
-    scores = ("all", "n, all", "dirty", "n, dirty", "clean", "n, clean")
-    columns = (
-        "task",
-        *["split"] * has_partitions,
-        "metric",
-        "N",
-        *["shots"] * has_shots,
-        *scores,
-        "clean, %",
-        "relative difference, %",
-    )
-    return Table((*columns, *further), tuple(body), caption, notes=tuple(tables.clean(note) for note in notes))
-
-
-def _line(comparison: Comparison, *, relative: Relative, partition: str | None) -> Line:
-    scores = (comparison.all, comparison.dirty, comparison.clean)
-    scale = 100 if comparison.is_proportion else 1
-    relate, whole, clean = RELATIVE[relative], comparison.all, comparison.clean
-    return Line(
-        name=comparison.title,
-        partition=partition,
-        metric=f"{comparison.metric}, %" if comparison.is_proportion else comparison.metric,
-        n=comparison.n,
-        scores=(_shown(scores[0], scale), _shown(scores[1], scale), _shown(scores[2], scale)),
-        counts=(_count(scores[0]), _count(scores[1]), _count(scores[2])),
-        relative=_percent(relate(clean.value, whole.value)) if clean and whole else None,
-        shots=comparison.shots,
-        further=(
-            _count(comparison.unscanned),
-            _shown(comparison.difference, scale),
-            None if comparison.detectable is None else scale * comparison.detectable,
-            "; ".join(comparison.flags) or None,
-        ),
-    )
-
-
-def _notes(comparisons: Sequence[Comparison], relative: Relative) -> Iterator[str]:
-    yield FORMULAS[relative]
-    yield "N: words of the n-grams. All scored examples count in all, those that could not be scanned too."
-    yield (
-        "clean - all: interval from examples, or whole clusters, resampled jointly: the Bayesian bootstrap (Rubin "
-        f"1981), {stats.RESAMPLES:,} resamples, with Jeffreys' prior for proportions; for scores that are no means the "
-        f"percentile bootstrap, {stats.RESAMPLES_OF_A_CALL:,} resamples."
-    )
-    yield "detectable: the smallest difference of clean and dirty that a two-sided test at 5 % finds with 80 % power."
-    used = dict.fromkeys(flag for comparison in comparisons for flag in comparison.flags)
-    yield from (f"{flag}: {MEANINGS[flag]}." for flag in MEANINGS if flag in used)
-    if len(comparisons) > 1 and {WORSE, BETTER} & used.keys():
-        yield "Each row is tested by itself: of 20 rows without any difference, one on average is called significant."
-
-
-def _shown(estimate: Estimate | None, scale: int) -> Estimate | None:
-    return tables.percent(estimate) if estimate is not None and scale == 100 else estimate
-
-
-def _count(estimate: Estimate | None) -> int:
-    return 0 if estimate is None else estimate.n
-
-
-def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
