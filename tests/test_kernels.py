@@ -203,8 +203,8 @@ SPEECH = st.lists(st.tuples(st.sampled_from(VOCABULARY), st.sampled_from(BREAKS)
 def scan(test: index.Index, documents: list[str], *, room: int = 600) -> list[list[int]]:
     raw = [document.encode() for document in documents]
     texts = matches.Texts(padded(b"".join(raw)), np.cumsum([0, *map(len, raw)], dtype=np.int64))
-    tally = np.zeros((2, len(test.items)), np.int64)
-    found = matches.Found(np.zeros((1, matches.FIELDS), np.int64), tally[0], tally[1])
+    times, longest = np.zeros((len(test.items), 2), np.int64), np.zeros(len(test.items), np.int64)
+    found = matches.Found(np.zeros((1, matches.FIELDS), np.int64), times, longest)
     looked = test.looked
     _, rows, count = matches.scan(texts, looked.fold, looked.kernel, words.room(room, 64), found, 0)
     return sorted(rows[:count].tolist())
@@ -263,6 +263,15 @@ def test_of_very_many_matches_the_first_and_the_longest_are_kept() -> None:
     found = scan(test, [part] * (matches.MOST + 50) + [question] + [question] * 3)
     assert len(found) == matches.MOST + 1
     assert max(row[2] for row in found) == 30
+
+
+def test_short_matches_take_no_place_of_those_that_make_dirty() -> None:
+    question = " ".join(f"word{i}" for i in range(30))
+    test = index.build([index.Item("t", "0", (index.Part("question", question),))])
+    short, long = (" ".join(question.split()[:count]) for count in (10, 13))
+    found = scan(test, [short] * (matches.MOST + 50) + [long] * 9)
+    assert [row[2] for row in found].count(13) == 9
+    assert len(found) == matches.MOST + 9
 
 
 def test_a_test_set_of_short_examples_alone_is_refused() -> None:

@@ -314,7 +314,7 @@ def test_what_a_scan_did_not_keep_is_counted_and_goes_with_a_second_scrub(tmp_pa
     ("documents", "said"),
     [
         (256, []),
-        (257, ["1 matches of common phrases may still stand: scan the new corpus, and scrub it again"]),
+        (257, ["1 more were counted and not kept: scan the new corpus, and scrub it again"]),
     ],
 )
 def test_the_command_says_what_may_still_stand(tmp_path: Path, documents: int, said: list[str]) -> None:

@@ -36,7 +36,7 @@ class Findings:
     first: NDArray[np.int64]  # (E + 1,) the first match of each example
     edited: NDArray[np.int64] | None  # (M, sketches.FIELDS), documents likewise; None where not looked for
     substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS), documents likewise; None where not looked for
-    times: NDArray[np.int64]  # (E,) matches of each example, those that were not kept too
+    times: NDArray[np.int64]  # (E, 2) as matches.Found, those that were not kept too
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
     read: Account
 
@@ -83,7 +83,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     """Put the results of all shards together, in bounded memory; StorageError where one is missing."""
     read = Account()
     named: list[tuple[Path, int, int]] = []
-    times = np.zeros(len(test.items), np.int64)
+    times = np.zeros((len(test.items), 2), np.int64)
     most = max(LEAST_KEPT, HELD // len(test.items))
     found = Kept(FIELDS, by=(0,), length=2, limit=HELD, most=most)
     copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=most)

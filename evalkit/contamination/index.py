@@ -113,7 +113,8 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
             f"all {len(items):,} examples are shorter than {SHORTEST} words, so none can be scanned for; give --ngram "
             "with a smaller number"
         )
-    kernel = _table(gathered, lengths, least)
+    needed = [min(chosen[item.task], length) for item, length in zip(items, lengths, strict=True)]
+    kernel = _table(gathered, lengths, least, needed)
     return Index(tuple(items), normaliser, chosen, part_words, least, Looked(fold, kernel))
 
 
@@ -142,7 +143,9 @@ def _gather(items: Sequence[Item], fold: Fold) -> matches.Gathered:
     return matches.Gathered(found.values[:count].copy(), form, found.edges[: count + 1].copy(), found.counts)
 
 
-def _table(gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[int | None]) -> matches.Index:
+def _table(
+    gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[int | None], needed: Sequence[int]
+) -> matches.Index:
     """Enter the n-grams that are looked up, each with all places where it begins."""
     shortest = min(words for words in least if words is not None)
     # Every run of `shortest` words holds an n-gram of `probe` words that begins at a multiple of `stride`.
@@ -180,5 +183,6 @@ def _table(gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[i
         example=example,
         first=first,
         least=np.array([words or 0 for words in least], np.int32),
+        needed=np.array(needed, np.int32),
         longest=max(lengths, default=0),
     )

@@ -135,7 +135,7 @@ def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iter
             f"document (OpenAI 2023, GPT-4, Appendix C); {beside:,} of them are clean by the rule of N words."
         )
     yield f"{findings.read.documents:,} documents with {findings.read.text_bytes / 1e6:,.1f} MB of text were read."
-    cut = int((findings.times > np.diff(findings.first)).sum())
+    cut = int((findings.times.sum(axis=1) > np.diff(findings.first)).sum())
     if cut:
         yield (
             f"{cut:,} examples have more matches than are kept (those of {MOST} places in a part of the corpus, and "

@@ -93,8 +93,8 @@ def find(scanned: Scanned, path: Path) -> Found:
         rows[:, 3] += sum(lines)
         needed = np.minimum(scanned.ngram, scanned.words)[rows[:, 0]]
         matches.append(rows[rows[:, 2] >= needed])
+        unkept += int(result.hits.times[:, 1].sum()) - len(matches[-1])
         lines.append(result.reading.lines)
         read += result.reading.documents
         unread += sum(result.reading.trouble.values())
-        unkept += int(result.hits.times.sum()) - len(result.hits.found)
     return Found(plan, tuple(lines), read, unread, np.concatenate(matches), unkept)

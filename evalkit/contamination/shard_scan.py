@@ -34,7 +34,7 @@ class Hits:
     """What some documents hold of a test set; documents as their blocks number them."""
 
     found: NDArray[np.int64]  # (M, matches.FIELDS), ordered by document and place
-    times: NDArray[np.int64]  # (E,) matches of each example, those beyond matches.MOST too, which are not kept
+    times: NDArray[np.int64]  # (E, 2) as matches.Found, those beyond matches.MOST too, which are not kept
     edited: NDArray[np.int64] | None  # (M, sketches.FIELDS); None where edited copies were not looked for
     substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS); None where they were not looked for
 
@@ -63,7 +63,7 @@ def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int],
     """Find all matches in some documents; `on_block` is told their number after each block."""
     examples = len(looked.kernel.least)
     words, rows, count = room(ROOM, 3 * ROOM), np.zeros((FOUND, matches.FIELDS), np.int64), 0
-    times, longest = np.zeros(examples, np.int64), np.zeros(examples, np.int64)
+    times, longest = np.zeros((examples, 2), np.int64), np.zeros(examples, np.int64)
     copies = None if looked.sketches is None else edited.Finder(looked.fold, looked.sketches)
     aligned = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=COPIES)
     pieces = None if looked.substrings is None else substrings.Finder(looked.substrings)

@@ -33,10 +33,13 @@ class Index(NamedTuple):
     example: NDArray[np.int32]  # (W,) whose word it is
     first: NDArray[np.int32]  # (E + 1,) first word of each example
     least: NDArray[np.int32]  # (E,) words that a run must have to be kept
+    needed: NDArray[np.int32]  # (E,) words that a run must have to make its example dirty
     longest: int  # words of the longest example
 
 
-MOST = 256  # matches of one example that are kept of one shard; beyond it, only longer ones than any before
+# Matches of one example that are kept of one shard, of those that make it dirty and of shorter ones each; beyond that,
+# only longer ones than any before.
+MOST = 256
 NEAR = 1 << 17  # words of a bitmap that the processor's caches hold; of a larger one a probe is asked for ahead of time
 AHEAD = U(24)  # probes
 FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, word in it
@@ -148,7 +151,7 @@ class Found(NamedTuple):
     """The matches of a shard so far; `rows` and `words` are replaced as they grow."""
 
     rows: NDArray[np.int64]  # (M, FIELDS), of which the first ones hold
-    times: NDArray[np.int64]  # (E,) matches of each example, those that are not kept too
+    times: NDArray[np.int64]  # (E, 2) matches of each example, kept or not: too short to make it dirty, long enough
     longest: NDArray[np.int64]  # (E,) words of the longest match of each example
 
 
@@ -157,7 +160,7 @@ def scan(texts, fold, index, words, found, count):
     """Append the matches of all documents to those found before: (words, rows, count), grown where need was.
 
     A match is a maximal run of words that a document and an example share, of at least the example's `least` words.
-    Beyond MOST of one example a match is counted, and kept only if it is longer than all before.
+    Beyond MOST of a kind and example a match is counted, and kept only if it is longer than all before.
     """
     data, offsets = texts
     rows = found.rows
@@ -187,8 +190,9 @@ def scan(texts, fold, index, words, found, count):
                     left, right = extend(data, words, n, i, index, j)
                     if right - left < index.least[example]:
                         continue
-                    found.times[example] += 1
-                    if found.times[example] > MOST and right - left <= found.longest[example]:
+                    kind = np.int64(right - left >= index.needed[example])
+                    found.times[example, kind] += 1
+                    if found.times[example, kind] > MOST and right - left <= found.longest[example]:
                         continue
                     found.longest[example] = max(found.longest[example], right - left)
                     if count == len(rows):

@@ -32,19 +32,6 @@ def load(typing_context: Any, data: Any, at: Any) -> Any:  # Any: numba's own ty
 
 
 @intrinsic
-def store(typing_context: Any, data: Any, at: Any, value: Any) -> Any:  # Any: numba's own types
-    """Write eight bytes to any place of an array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        builder.store(arguments[2], builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return types.void(data, types.int64, types.uint64), generate
-
-
-@intrinsic
 def lowest(typing_context: Any, bits: Any) -> Any:  # Any: numba's own types
     """Give the place of the lowest bit that is set; 64 where none is."""
 
@@ -119,12 +106,6 @@ def copy(typing_context: Any, data: Any, at: Any, out: Any, put: Any) -> Any:  #
         return context.get_dummy_value()
 
     return types.void(data, types.int64, out, types.int64), generate
-
-
-@njit(inline="always")
-def has_zero(x):
-    """Set the high bit of the first byte that is zero, and of none before it."""
-    return (x - EVERY) & ~x & HIGH
 
 
 @njit(inline="always")

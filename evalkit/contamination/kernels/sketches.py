@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from evalkit.contamination.kernels.matches import may_hold
 from evalkit.contamination.kernels.octets import ONE, ZERO, U
 from evalkit.contamination.kernels.words import BASE, MIX, split
 
@@ -84,8 +85,7 @@ def next_candidate(index, prefix, pieces, read, ahead, at, last):
         i += 1
         while i < last:
             value = prefix[i + index.probe] - prefix[i] * index.power
-            bit = value * MIX >> index.shift
-            if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE:
+            if may_hold(index, value * MIX):
                 key = (value * MIX >> U(20)) & mask
                 while index.slots[key, 1] != 0 and index.keys[key] != value:
                     key = (key + ONE) & mask

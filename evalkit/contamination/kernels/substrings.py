@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from evalkit.contamination.kernels.matches import may_hold
 from evalkit.contamination.kernels.octets import ALL, HIGH, ONE, PADDING, ZERO, U, code_point, load
 from evalkit.contamination.kernels.words import MIX, mix
 
@@ -104,8 +105,7 @@ def next_candidate(index, data, window, stride, i, last):
     mask = U(len(index.keys) - 1)
     while i < last:
         value = hash_window(data, i, window)
-        bit = value * MIX >> index.shift
-        if (index.bitmap[bit >> U(6)] >> (bit & U(63))) & ONE:
+        if may_hold(index, value * MIX):
             at = (value * MIX >> U(20)) & mask
             while index.slots[at, 1] != 0:
                 if index.keys[at] == value:

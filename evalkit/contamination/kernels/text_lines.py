@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from evalkit.contamination.kernels.octets import EVERY, ZERO, U, has_zero, load, lowest, store
+from evalkit.contamination.kernels.octets import WIDE, among, copy, lowest
 
-NEWLINES = EVERY * U(0x0A)
-RETURN = np.uint8(0x0D)
+NEWLINE, RETURN = np.uint8(0x0A), np.uint8(0x0D)
 
 
 @njit(nogil=True, cache=True)
@@ -20,17 +19,15 @@ def read(data, begin, end, taken):
     while at < end:
         start = put
         while True:
-            eight = load(data, at)
-            store(taken.out, put, eight)
-            marks = has_zero(eight ^ NEWLINES)
-            step = 8 if marks == ZERO else lowest(marks) >> 3
+            copy(data, at, taken.out, put)
+            step = lowest(among(data, at, 0, NEWLINE, 1))
             if step >= end - at:  # what stands behind `end` may be anything
                 put += end - at
                 at = end
                 break
             at += step
             put += step
-            if marks != ZERO:
+            if step < WIDE:
                 break
         if put > start and taken.out[put - 1] == RETURN:
             put -= 1
