@@ -188,10 +188,8 @@ def scrub(
     typer.echo(f"{totals.documents:,} documents: {totals.untouched:,} untouched, {totals.split:,} split into", nl=False)
     typer.echo(f" {totals.pieces:,} pieces, {totals.emptied:,} emptied, {totals.removed:,} removed")
     typer.echo(f"{totals.matches:,} matches, {totals.boilerplate:,} of them ignored as boilerplate")
-    if totals.unkept:
-        typer.echo(
-            f"{totals.unkept:,} more of these were counted and not kept: scan the new corpus, and scrub it again"
-        )
+    if no_cap and totals.unkept:
+        typer.echo(f"{totals.unkept:,} more were counted and not kept: scan the new corpus, and scrub it again")
     typer.echo(f"corpus: {out / scrubbing.CORPUS}")
 
 
