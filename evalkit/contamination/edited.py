@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.contamination import hash_table
 from evalkit.contamination.kernels import matches, sketches
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.sketches import FIELDS, LONGEST, Progress, Sketches
@@ -32,7 +33,6 @@ SHORTEST = 8  # words of an example, as for exact matches
 MORE_THAN_HALF = 3  # aligned words that a copy needs beside half of the piece's
 IS_COPY = 0.5  # of an example's words in one document, in their order
 COMMON = 3  # pieces: a shingle in more of them counts one, any other two
-BITS_A_KEY = 16  # of the bitmap that is asked first
 
 ROOM = 1 << 16  # words held at first
 FOUND = 1 << 10  # hits there is room for at first
@@ -141,20 +141,11 @@ def build(values: NDArray[np.uint64], first: NDArray[np.int32]) -> Sketches:
     example, begin, length = _pieces(first)
     sample = _sample(values, begin, length)
     order = np.argsort(sample.hashes, kind="stable")
-    distinct, starts = np.unique(sample.hashes[order], return_index=True)
-    bits = max(12, math.ceil(math.log2(max(1, len(distinct)) * BITS_A_KEY)))
-    size = 1 << max(4, math.ceil(math.log2(2 * max(1, len(distinct)))))
-    keys, slots = np.zeros(size, np.uint64), np.zeros((size, 2), np.int32)
-    bitmap, shift = np.zeros(1 << (bits - 6), np.uint64), np.uint64(64 - bits)
-    matches.fill_table(distinct, np.append(starts, len(order)).astype(np.int32), keys, slots, bitmap, shift)
     tables = np.append(0, np.cumsum(1 << np.ceil(np.log2(1.5 * np.maximum(length, 1))).astype(np.int64)))
     index = Sketches(
         probe=SHINGLE,
         power=np.uint64(pow(int(BASE), SHINGLE, 1 << 64)),
-        shift=shift,
-        bitmap=bitmap,
-        keys=keys,
-        slots=slots,
+        **hash_table.build(sample.hashes[order]),
         places=np.stack([sample.piece, sample.word, sample.weight], axis=1)[order].astype(np.int32),
         needed=sample.needed.astype(np.int32),
         length=length.astype(np.int32),

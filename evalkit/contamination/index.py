@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.contamination import normalise
+from evalkit.contamination import hash_table, normalise
 from evalkit.contamination.kernels import matches
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.words import BASE, Fold, room
@@ -22,7 +22,6 @@ from evalkit.text import digest
 
 SHORTEST, LONGEST_NGRAM = 8, 13  # words (Brown 2020, Appendix C)
 PERCENTILE = 5
-BITS_A_KEY = 16  # of the bitmap that is asked first: less than one probe in sixty goes on to the table in vain
 LEAST_PROBE = 7  # words of the n-grams that are looked up, where runs have as many; texts share shorter ones too often
 LONGEST_STRIDE = 5  # words between two of them
 
@@ -161,21 +160,11 @@ def _table(
     inside = (begins + probe <= first[example[: len(hashes)] + 1]) & scannable[example[: len(hashes)]]
     begins, hashes = begins[inside], hashes[inside]
     order = np.argsort(hashes, kind="stable")
-    distinct, starts = np.unique(hashes[order], return_index=True)
-    bits = max(12, math.ceil(math.log2(max(1, len(distinct)) * BITS_A_KEY)))
-    size = 1 << max(4, math.ceil(math.log2(2 * max(1, len(distinct)))))
-    keys, slots = np.zeros(size, np.uint64), np.zeros((size, 2), np.int32)
-    bitmap = np.zeros(1 << (bits - 6), np.uint64)
-    shift = np.uint64(64 - bits)
-    matches.fill_table(distinct, np.append(starts, len(hashes)).astype(np.int32), keys, slots, bitmap, shift)
     return matches.Index(
         probe=probe,
         stride=stride,
         power=np.uint64(pow(int(BASE), probe, 1 << 64)),
-        shift=shift,
-        bitmap=bitmap,
-        keys=keys,
-        slots=slots,
+        **hash_table.build(hashes[order]),
         places=begins[order],
         values=values,
         form=gathered.form,

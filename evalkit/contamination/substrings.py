@@ -7,7 +7,6 @@ from each example, at different places; one that is shorter is looked for as a w
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.contamination import hash_table
 from evalkit.contamination.index import SHORTEST, Item
 from evalkit.contamination.kernels import matches, substrings
 from evalkit.contamination.kernels.octets import PADDING
@@ -34,7 +34,6 @@ DRAWN = 3  # of an example
 # Bytes of a window, and bytes between two that are looked up in a document. A substring has windows of the last kind
 # for which it is long enough: one of any `stride` windows in a row begins at a multiple of `stride`.
 WINDOWS = ((1, 1), (2, 1), (4, 1), (8, 1), (16, 8), (40, 8))
-BITS_A_KEY = 16  # of the bitmap that is asked first
 
 ROOM = 1 << 14  # bytes that are kept of a document at once: many times those of a substring
 FOUND = 1 << 10  # hits there is room for at first
@@ -97,12 +96,6 @@ def build(items: Sequence[Item], *, seed: int = 0) -> Substrings:
     text = np.frombuffer(b"".join([*texts, bytes(PADDING)]), np.uint8).copy()
     windows, hashes, places = _windows(text, edges)
     order = np.lexsort((-places[:, 1], hashes))  # the later window first: its substring begins earlier
-    distinct, starts = np.unique(hashes[order], return_index=True)
-    bits = max(12, math.ceil(math.log2(max(1, len(distinct)) * BITS_A_KEY)))
-    size = 1 << max(4, math.ceil(math.log2(2 * max(1, len(distinct)))))
-    keys, slots = np.zeros(size, np.uint64), np.zeros((size, 2), np.int32)
-    bitmap, shift = np.zeros(1 << (bits - 6), np.uint64), np.uint64(64 - bits)
-    matches.fill_table(distinct, np.append(starts, len(order)).astype(np.int32), keys, slots, bitmap, shift)
     return Substrings(
         examples=len(items),
         letters=_letters(),
@@ -113,10 +106,7 @@ def build(items: Sequence[Item], *, seed: int = 0) -> Substrings:
         which=(np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.int32),
         longest=int(np.diff(edges).max(initial=1)),
         windows=windows,
-        shift=shift,
-        bitmap=bitmap,
-        keys=keys,
-        slots=slots,
+        **hash_table.build(hashes[order]),
         places=places[order].astype(np.int32),
     )
 
