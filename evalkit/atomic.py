@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,5 +27,8 @@ def write(path: Path, chunks: Iterable[str]) -> None:
 
 def explain(path: Path, error: OSError) -> str:
     """Say in one line that `path` cannot be written, why, and what to do."""
-    reason = error.strerror or str(error)
-    return f"{path}: cannot write: {reason}; free space or choose another --out (finished answers are kept)"
+    # numpy tells of a disk that is full by the bytes it wrote, without an error number.
+    is_full = error.errno in (None, errno.ENOSPC, errno.EDQUOT)
+    reason = (error.strerror or str(error)) if error.errno else f"the disk is full, it may be ({error})"
+    advice = "free space or choose another --out" if is_full else "choose another --out"
+    return f"{path}: cannot write: {reason}; {advice} (what is finished is kept)"

@@ -32,7 +32,7 @@ from evalkit.cli_flags import (
     read_paths,
     read_shots,
 )
-from evalkit.cli_output import show_report
+from evalkit.cli_output import INTERRUPTED, show_report
 from evalkit.errors import EvalkitError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ COMMANDS = (
 
 Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
 
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
 CLOSED = 141  # and for a pipe that nobody reads any more
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalkit.cli_flags import directory, read_names, read_part
-from evalkit.cli_output import show, show_report
+from evalkit.cli_output import INTERRUPTED, show, show_report
+from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
     from evalkit.contamination.scan import Settings
@@ -81,10 +82,18 @@ def scan(
         out=out,
     )
     if self_test:
+        if shard is not None or out is not None or engine != "local":
+            raise UsageError(
+                "--self-test: scans a sample here and writes nothing; leave out --shard, --engine and --out"
+            )
         check_scan(settings)
         return
-    with ProgressDisplay(sys.stderr, unit="MB") as display:
-        outcome = scanning.scan(settings, on_progress=display)
+    try:
+        with ProgressDisplay(sys.stderr, unit="MB") as display:
+            outcome = scanning.scan(settings, on_progress=display)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: finished shards are kept; the same command continues this scan", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if outcome is None:
         typer.echo(f"part {shard} is scanned; `evalkit scan merge DIR` writes the report when all parts are")
         return
@@ -175,19 +184,25 @@ def scrub(
     window: Annotated[int, typer.Option(help="Characters removed on either side of a match.")] = 200,
     shortest: Annotated[int, typer.Option(help="Characters of the shortest piece that is kept.")] = 200,
     most_pieces: Annotated[int, typer.Option(help="A document in more pieces is removed.")] = 10,
-    cap: Annotated[int, typer.Option(help="N-grams in more documents are boilerplate, and stay.")] = 10,
+    cap: Annotated[
+        int | None, typer.Option(help="N-grams in more documents are boilerplate, and stay.  [default: 10]")
+    ] = None,
     no_cap: Annotated[bool, typer.Option("--no-cap", help="Remove boilerplate too.")] = False,
 ) -> None:
     """Write a scanned corpus without the test set, as GPT-3's training filter did; the corpus is not touched."""
     from evalkit.contamination import scrub as scrubbing
     from evalkit.report.progress import ProgressDisplay
 
-    rule = scrubbing.Rule(window, shortest, most_pieces, None if no_cap else cap)
+    if no_cap and cap is not None:
+        raise UsageError("--no-cap: found --cap beside it; give one of them")
+    most = None if no_cap else scrubbing.GPT3.cap if cap is None else cap
+    rule = scrubbing.Rule(window, shortest, most_pieces, most)
     with ProgressDisplay(sys.stderr, unit="MB") as display:
         totals = scrubbing.scrub(scan, out, rule=rule, on_progress=display).totals
     typer.echo(f"{totals.documents:,} documents: {totals.untouched:,} untouched, {totals.split:,} split into", nl=False)
     typer.echo(f" {totals.pieces:,} pieces, {totals.emptied:,} emptied, {totals.removed:,} removed")
-    typer.echo(f"{totals.matches:,} matches, {totals.boilerplate:,} of them ignored as boilerplate")
+    left = f", {totals.boilerplate:,} of them left as boilerplate (--no-cap removes it)" if totals.boilerplate else ""
+    typer.echo(f"{totals.matches:,} matches{left}")
     if no_cap and totals.unkept:
         typer.echo(f"{totals.unkept:,} more were counted and not kept: scan the new corpus, and scrub it again")
     typer.echo(f"corpus: {out / scrubbing.CORPUS}")

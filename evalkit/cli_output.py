@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,13 +11,18 @@ import typer
 
 from evalkit.records import Table
 
+WIDEST = 120  # columns of notes
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
 
 def show(table: Table) -> None:
     """Print a table."""
     from evalkit.report import terminal
 
     is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    typer.echo(terminal.render(table, encoding=sys.stdout.encoding or "utf-8", is_coloured=is_coloured))
+    columns = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    encoding = sys.stdout.encoding or "utf-8"
+    typer.echo(terminal.render(table, encoding=encoding, is_coloured=is_coloured, columns=columns))
 
 
 def show_report(table: Table, folder: Path) -> None:

@@ -157,7 +157,7 @@ def test_lines_that_are_not_utf8_are_counted_in_their_order(tmp_path: Path) -> N
     path.write_bytes(b"good\n\xff\ngood\n\xfe\xfe\n")
     found, [reading] = read(shards.plan([str(path)], text_lines=True))
     assert [number for number, _ in found] == [0, 2]
-    assert reading.places == {"not UTF-8": [1, 3]}
+    assert reading.places == {"bytes that are not UTF-8": [1, 3]}
 
 
 def test_the_first_places_of_a_trouble_are_named_in_order(tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_the_first_places_of_a_trouble_are_named_in_order(tmp_path: Path) -> Non
     # The kernel takes even lines, whose text is not UTF-8; odd ones, not UTF-8 before it is JSON, are asked of Python.
     path.write_bytes(b'{"text": "\xff"}\n[\xff]\n' * 30)
     _, [reading] = read(shards.plan([str(path)]), text_field="text")
-    assert reading.trouble == {"not UTF-8": 60}
-    assert reading.places == {"not UTF-8": list(range(PLACES))}
+    assert reading.trouble == {"bytes that are not UTF-8": 60}
+    assert reading.places == {"bytes that are not UTF-8": list(range(PLACES))}
 
 
 @pytest.mark.parametrize("damage", ["cut", "content", "checksum"])
@@ -219,16 +219,38 @@ def test_absent_texts_of_a_dataset_are_counted(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x", None, "y"]}), tmp_path / "a.parquet")
     found, [reading] = read(shards.plan([f"hub:{tmp_path}"]))
     assert found == [(0, b"x"), (2, b"y")]
-    assert reading.places == {"no text": [1]}
+    assert reading.places == {"no value": [1]}
 
 
 def test_a_dataset_without_the_field_is_told(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"title": ["x"], "summary": ["y"]}), tmp_path / "a.parquet")
     [shard] = shards.plan([f"hub:{tmp_path}"])
-    with pytest.raises(DataError, match=r"found fields 'title', 'summary'.*--text-field"):
+    with pytest.raises(DataError, match=r"found fields 'title \(string\)', 'summary \(string\)'.*--text-field"):
         list(documents.blocks(shard, Reading(), text_field=None))
-    with pytest.raises(DataError, match=r"found columns 'title', 'summary', expected text in 'body'"):
-        list(documents.blocks(shard, Reading(), text_field="body"))
+    found, [reading] = read([shard], text_field="body")
+    assert (found, reading.lines, reading.trouble) == ([], 1, {"no text in field 'body'": 1})
+
+
+def test_categories_are_texts(tmp_path: Path) -> None:
+    column = pyarrow.array(["one", "two", "one"]).dictionary_encode()
+    pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
+    found, _ = read(shards.plan([str(tmp_path / "a.parquet")]))
+    assert found == [(0, b"one"), (1, b"two"), (2, b"one")]
+
+
+def test_a_broken_parquet_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["one"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    found, [good, broken] = read(shards.plan([str(tmp_path)]))
+    assert found == [(0, b"one")]
+    assert good.failure is None
+    assert broken.failure is not None
+
+
+def test_a_text_full_of_zero_bytes_is_no_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("one two three".encode("utf-16-le"))
+    found, [reading] = read(shards.plan([str(tmp_path / "a.txt")]))
+    assert (found, reading.trouble) == ([], {"zero bytes, as UTF-16 has them": 1})
 
 
 def test_a_dataset_without_rows_has_no_documents(tmp_path: Path) -> None:

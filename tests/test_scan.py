@@ -208,10 +208,10 @@ def test_what_cannot_be_read_is_counted_and_located(tmp_path: Path, test_set: Pa
     assert read["not_read"] == {
         "broken JSON": {"count": 1, "first": [f"{path}:6"]},
         "no text in field 'text'": {"count": 3, "first": [f"{path}:7", f"{path}:8", f"{path}:10"]},
-        "not UTF-8": {"count": 1, "first": [f"{path}:11"]},
+        "bytes that are not UTF-8": {"count": 1, "first": [f"{path}:11"]},
     }
-    assert any("1 lines or rows with broken JSON" in note for note in outcome.table.notes)
-    with pytest.raises(DataError, match=r"a\.jsonl:11: not UTF-8, found 1 times"):
+    assert any("1 line or row with broken JSON" in note for note in outcome.table.notes)
+    with pytest.raises(DataError, match=r"a\.jsonl:11: bytes that are not UTF-8, found 1 times"):
         run(test_set, path, out=tmp_path / "strict", strict=True)
 
 

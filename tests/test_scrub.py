@@ -324,7 +324,7 @@ def test_the_command_says_what_may_still_stand(tmp_path: Path, documents: int, s
     assert code == 0
     assert out.splitlines() == [
         f"{documents} documents: {documents - 256} untouched, 256 split into 256 pieces, 0 emptied, 0 removed",
-        "256 matches, 0 of them ignored as boilerplate",
+        "256 matches",
         *said,
         f"corpus: {tmp_path / 'out' / 'corpus'}",
     ]

@@ -59,7 +59,7 @@ def test_files_of_a_split_are_run_again(scanned: Path, tmp_path: Path) -> None:
     found = split.splits(stored)
     split.write(stored, found, tmp_path / "split")
     folder = tmp_path / "split" / "small-addition"
-    manifest = json.loads((folder / "manifest.json").read_text())
+    [manifest] = json.loads((tmp_path / "split" / "manifest.json").read_text())
     assert manifest["counts"] == {"clean": 133, "dirty": 67, "unscanned": 0}
     assert manifest["ids"]["dirty"] == list(found[0].dirty)
     outcome = run(

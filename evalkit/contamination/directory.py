@@ -21,6 +21,13 @@ LOCK = "scan.lock"
 SHARDS = "shards"
 INDEX = "index"
 KIND = "scan"
+CALLED = {
+    "test": "test set, N, --kept or normaliser",
+    "text_field": "--text-field",
+    "edited": "choice of --edited",
+    "substrings": "choice of --substrings or --seed",
+    "corpus": "--corpus",
+}
 
 
 def default(index: Index, places: Sequence[str], *, text_field: str | None) -> Path:
@@ -75,11 +82,14 @@ def _compare(directory: Path, described: dict[str, Any]) -> None:  # Any: JSON
         raise StorageError(f"{directory / FILE}: cannot be read, or damaged; choose another --out") from error
     if not isinstance(before, dict) or before.get("kind") != KIND:
         raise StorageError(f"{directory}: holds a run, not a scan; choose another --out")
-    if before.get("identity") != described["identity"]:
-        raise StorageError(
-            f"{directory}: made for another test set, N, normaliser, text field, --edited or --substrings; choose "
-            "another --out"
-        )
+    was, now = ({**each.get("identity", {}), "corpus": _places(each)} for each in (before, described))
+    other = [CALLED[name] for name in now if was.get(name) != now[name]]
+    if other:
+        raise StorageError(f"{directory}: made for another {' and '.join(other)}; choose another --out")
+
+
+def _places(described: dict[str, Any]) -> list[str]:  # Any: JSON
+    return sorted(described["settings"]["corpus"])
 
 
 def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_field: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class EditedCopy:
     name: ClassVar[str] = "edited"
     threshold: ClassVar[float | None] = IS_COPY
     mean_is_share: ClassVar[bool] = True
-    n: ClassVar[int] = SHORTEST
+    n: ClassVar[int | None] = None
 
     def value(self, runs: Runs) -> float:
         """Give what the scan found; UsageError where it did not look."""

@@ -123,7 +123,8 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
     for number, item in enumerate(test.items):
         words, needed = test.length(number), test.needed(number)
         if needed is None:
-            judged.append(Overlap(item.task, item.id, words, None, None, 0, 0, ()))
+            found = None if contained is None else int(contained[number])
+            judged.append(Overlap(item.task, item.id, words, None, None, 0, 0, (), substrings=found))
             continue
         kept = findings.runs(number, test)
         runs = kept.choose(kept.length >= needed)
@@ -172,6 +173,7 @@ def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
         "matches": int(findings.times.sum()),
         "matches_kept": len(findings.found),
         "not_read": {what: {"count": read.trouble[what], "first": places} for what, places in read.places.items()},
+        "left_out": [str(path) for path in read.left_out],
         "broken_off": [{"file": file, "reason": reason} for file, reason in read.failures],
     }
 

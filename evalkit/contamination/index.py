@@ -54,6 +54,14 @@ class Index:
     least: tuple[int | None, ...]  # words a match needs to be kept; None for an unscannable example
     looked: Looked
 
+    def refuse_nothing(self) -> None:
+        """Raise DataError where no example can be scanned for."""
+        if all(words is None for words in self.least):
+            raise DataError(
+                f"all {len(self.items):,} examples are shorter than {SHORTEST} words (a text without spaces is one), "
+                "so none can be scanned for; give --ngram with a smaller number, or --substrings"
+            )
+
     def words(self, number: int) -> list[str]:
         """Give the folded words of one example."""
         first, last = self.looked.kernel.first[number], self.looked.kernel.first[number + 1]
@@ -92,7 +100,7 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
     """Index the n-grams of a test set.
 
     `ngram` None chooses N for each task by the paper's rule. Matches of `kept` words or more are found, or of N where
-    that is less: what measures with shorter n-grams than N need. Raises DataError where there is nothing to scan for.
+    that is less: what measures with shorter n-grams than N need. Raises DataError for no examples.
     """
     fold = kernel_fold(normaliser)
     gathered = _gather(items, fold)
@@ -107,11 +115,6 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
         None if length < min(SHORTEST, chosen[item.task]) else min(kept, chosen[item.task], length)
         for item, length in zip(items, lengths, strict=True)
     )
-    if all(words is None for words in least):
-        raise DataError(
-            f"all {len(items):,} examples are shorter than {SHORTEST} words, so none can be scanned for; give --ngram "
-            "with a smaller number"
-        )
     needed = [min(chosen[item.task], length) for item, length in zip(items, lengths, strict=True)]
     kernel = _table(gathered, lengths, least, needed)
     return Index(tuple(items), normaliser, chosen, part_words, least, Looked(fold, kernel))
@@ -146,7 +149,7 @@ def _table(
     gathered: matches.Gathered, lengths: Sequence[int], least: Sequence[int | None], needed: Sequence[int]
 ) -> matches.Index:
     """Enter the n-grams that are looked up, each with all places where it begins."""
-    shortest = min(words for words in least if words is not None)
+    shortest = min((words for words in least if words is not None), default=SHORTEST)
     # Every run of `shortest` words holds an n-gram of `probe` words that begins at a multiple of `stride`.
     stride = max(1, min(LONGEST_STRIDE, shortest - LEAST_PROBE + 1))
     probe = shortest - stride + 1

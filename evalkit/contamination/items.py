@@ -79,8 +79,9 @@ def _plain(path: Path) -> Iterator[Item]:
     for number, (place, row) in enumerate(rows.read(path)):
         text = row.get("text")
         if not isinstance(text, str):
-            raise DataError(f"{place}: missing column 'text'; give --task, or lines of id and text")
-        name = str(row.get("id", number))
+            what = f"found {text!r:.40} in column 'text', expected a text" if "text" in row else "missing column 'text'"
+            raise DataError(f"{place}: {what}; give --task, or lines of id and text")
+        name = str(number if row.get("id") is None else row["id"])
         if name in seen:
             raise DataError(f"{place}: found id {name!r} again, expected ids that differ")
         seen.add(name)

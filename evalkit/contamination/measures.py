@@ -63,8 +63,8 @@ class Measure(Protocol):
     threshold: ClassVar[float | None]  # dirty from here on; None where the paper chooses one for each dataset
 
     @property
-    def n(self) -> int:
-        """Words of its n-grams, or of the shortest run that it counts."""
+    def n(self) -> int | None:
+        """Words of its n-grams, or of the shortest run that it counts; None where it counts no runs."""
 
     @property
     def mean_is_share(self) -> bool:
@@ -97,11 +97,13 @@ def tag(measure: Measure) -> str:
     shown = [
         f"{each}={str(value).lower()}" for each, value in values.items() if value is not None and value is not False
     ]
-    return f"{measure.name}({','.join(shown)})"
+    return f"{measure.name}({','.join(shown)})" if shown else measure.name
 
 
 def check(measure: Measure, *, stored: int) -> None:
     """Raise UsageError where a measure has impossible settings, or counts runs shorter than the `stored` words."""
+    if measure.n is None:
+        return
     if isinstance(measure, Llama2) and measure.n < PREFIX:
         raise UsageError(f"{tag(measure)}: found n={measure.n}, expected {PREFIX} or more")
     shortest = PREFIX if isinstance(measure, Llama2) and measure.skip else measure.n
@@ -367,6 +369,7 @@ def _settings(name: str, given: str) -> dict[str, Any]:  # Any: whole numbers an
     return settings
 
 
+OF_ANY_LENGTH = {Gpt4.name}  # measures that need no words, so that no example is too short for them
 MEASURES = {
     each.name: each
     for each in (

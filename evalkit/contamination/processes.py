@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,7 +31,7 @@ def run(
     # Not forked: a copy of a process that runs threads, as Arrow does, may hang.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=be_quiet) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=attend, initargs=(os.getpid(),)) as pool:
             try:
                 left = {pool.submit(work, *job): place for place, job in enumerate(jobs)}
                 while left:
@@ -47,6 +50,13 @@ def run(
         ) from error
 
 
-def be_quiet() -> None:
-    """Leave Ctrl-C to the process that started this one."""
+def attend(parent: int) -> None:
+    """Leave Ctrl-C to the process that started this one, and end with it, even where it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)

@@ -106,6 +106,7 @@ def merge(directory: Path) -> Outcome:
 def conclude(files: Mapping[Shard, Path], test: Index, *, settings: Settings, directory: Path) -> Outcome:
     """Put the results of all shards together, judge the examples, and write the report."""
     found = findings.merge(files, test)
+    found.read.left_out = shards.left_out(settings.corpus)
     if settings.strict:
         found.read.refuse_gaps()
     found.read.refuse_nothing()
@@ -131,6 +132,8 @@ def prepare(settings: Settings) -> tuple[Index, tuple[Shard, ...]]:
         ngram=settings.ngram,
         kept=settings.kept,
     )
+    if not settings.with_substrings:
+        test.refuse_nothing()
     kernel = test.looked.kernel
     looked = replace(
         test.looked,
@@ -191,5 +194,5 @@ class Reporter:
     def look(self, board: engines.Board) -> None:
         """Report how far all shards are."""
         size, documents, matches = (self._before + board.sum(axis=0)).tolist()
-        detail = f"{documents:,} documents, {matches:,} matches"
+        detail = f"{documents:,} documents, {matches:,} matches" if documents else "starting, compiling at first"
         self._on_progress(Progress("scanning", min(size >> 20, self._total), self._total, detail))

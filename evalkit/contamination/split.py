@@ -15,7 +15,7 @@ import numpy as np
 from evalkit import atomic
 from evalkit.contamination import directory as directories
 from evalkit.contamination import items, measures, scan_report
-from evalkit.contamination.measures import Measure, Runs
+from evalkit.contamination.measures import OF_ANY_LENGTH, Measure, Runs
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Overlap, Split
 
@@ -105,7 +105,8 @@ def _measure(stored: Stored, task: str, measure: str) -> Measure:
 def _values(stored: Stored, task: str, runs: Mapping[tuple[str, str], Runs], measure: Measure) -> dict[str, float]:
     found = {}
     for overlap in stored.overlaps:
-        if overlap.task == task and overlap.is_dirty is not None:
+        is_scanned = overlap.is_dirty is not None or (measure.name in OF_ANY_LENGTH and overlap.words)
+        if overlap.task == task and is_scanned:
             found[overlap.example] = measure.value(runs[task, overlap.example])
     return found
 
@@ -143,12 +144,13 @@ def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:
 
 
 def write(stored: Stored, splits: Sequence[Split], out: Path) -> None:
-    """Write each task's examples to clean.jsonl, dirty.jsonl and unscanned.jsonl, with a manifest, under `out`.
+    """Write each task's examples to TASK/clean.jsonl, dirty.jsonl and unscanned.jsonl under `out`, with one manifest.
 
     The rows are those of the task's own data, with an `id`. Raises DataError where the data is no longer what was
     scanned, StorageError where the disk refuses.
     """
     rows = _rows(stored)
+    manifest: list[dict[str, Any]] = []  # Any: JSON
     try:
         for split in splits:
             folder = out / re.sub(r"[^\w.+-]+", "-", split.task)
@@ -162,16 +164,19 @@ def write(stored: Stored, splits: Sequence[Split], out: Path) -> None:
                     )
                 lines = (json.dumps(rows[split.task, name], ensure_ascii=False) + "\n" for name in ids)
                 atomic.write(folder / f"{kind}.jsonl", lines)
-            manifest: dict[str, Any] = {  # Any: JSON
-                "task": split.task,
-                "measure": split.measure,
-                "threshold": split.threshold,
-                "n": stored.ngram[split.task],
-                "counts": {kind: len(ids) for kind, ids in kinds.items()},
-                "ids": kinds,
-                "signature": split.signature,
-            }
-            atomic.write(folder / MANIFEST, [json.dumps(manifest, indent=2, ensure_ascii=False), "\n"])
+            manifest.append(
+                {
+                    "task": split.task,
+                    "folder": folder.name,
+                    "measure": split.measure,
+                    "threshold": split.threshold,
+                    "n": stored.ngram[split.task],
+                    "counts": {kind: len(ids) for kind, ids in kinds.items()},
+                    "ids": kinds,
+                    "signature": split.signature,
+                }
+            )
+        atomic.write(out / MANIFEST, [json.dumps(manifest, indent=2, ensure_ascii=False), "\n"])
     except OSError as error:
         raise StorageError(atomic.explain(out, error)) from error
 

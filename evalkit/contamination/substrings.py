@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.contamination import hash_table
-from evalkit.contamination.index import SHORTEST, Item
+from evalkit.contamination.index import Item
 from evalkit.contamination.kernels import matches, substrings
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.substrings import FIELDS, Progress, Substrings, room
@@ -49,7 +49,7 @@ class Gpt4:
     name: ClassVar[str] = "gpt4"
     threshold: ClassVar[float | None] = 1.0
     mean_is_share: ClassVar[bool] = True
-    n: ClassVar[int] = SHORTEST
+    n: ClassVar[int | None] = None
 
     def value(self, runs: Runs) -> float:
         """Give what the scan found; UsageError where it did not look."""

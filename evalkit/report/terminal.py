@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import textwrap
 
 from evalkit.records import Cell, Estimate, Table
 from evalkit.report import table as tables
 
 
-def render(table: Table, *, encoding: str = "utf-8", is_coloured: bool = False) -> str:
-    """Draw the table in its natural width: cutting a number off is worse than a long line.
+def render(table: Table, *, encoding: str = "utf-8", is_coloured: bool = False, columns: int = 120) -> str:
+    """Draw the table in its natural width, as cutting a number off is worse than a long line, and notes in `columns`.
 
     Lines are drawn in ASCII where the encoding has no others.
     """
@@ -36,7 +37,8 @@ def render(table: Table, *, encoding: str = "utf-8", is_coloured: bool = False) 
     if not is_unicode:
         drawn_text = drawn_text.replace(tables.NOTHING, "-")
     lines = [line.rstrip() for line in drawn_text.splitlines()]
-    return "\n".join([*lines, *table.notes]).strip("\n") + "\n"
+    notes = [textwrap.fill(note, columns, break_long_words=False, break_on_hyphens=False) for note in table.notes]
+    return "\n".join([*lines, *notes]).strip("\n") + "\n"
 
 
 def _parts(cell: Cell) -> list[tuple[str, str]]:

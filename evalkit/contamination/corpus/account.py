@@ -21,6 +21,7 @@ class Account:
     trouble: dict[str, int] = field(default_factory=dict)  # what kept a line from being read -> how often
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the first places of each
     failures: tuple[tuple[str, str], ...] = ()  # file, and why the rest of it could not be read
+    left_out: tuple[Path, ...] = ()  # files among the corpus that are none of it
     _lines: dict[Path, int] = field(default_factory=dict)  # of each file so far
 
     def lines_of(self, path: Path) -> int:
@@ -44,9 +45,13 @@ class Account:
     def unread(self) -> Iterator[str]:
         """Say what was not read, a sentence for each kind."""
         for what, count in self.trouble.items():
-            yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(self.places[what][:3])}."
+            named = "line or row" if count == 1 else "lines or rows"
+            yield f"Not read: {count:,} {named} with {what}, the first at {', '.join(self.places[what][:3])}."
         for file, reason in self.failures:
             yield f"Not read: the rest of {file} ({reason})."
+        if self.left_out:
+            named = "file" if len(self.left_out) == 1 else "files"
+            yield f"Not read: {len(self.left_out):,} {named} of another kind, the first {self.left_out[0]}."
 
     def refuse_nothing(self) -> None:
         """Raise DataError where no document was read: a test set is not clean because nobody looked."""

@@ -75,7 +75,7 @@ def valid(block: Block, reading: Reading) -> Iterator[Block]:
         if is_utf8(texts.data, int(texts.offsets[i]), int(texts.offsets[i + 1])):
             good.append(i)
         else:
-            reading.count("not UTF-8", number)
+            reading.count("bytes that are not UTF-8", number)
     if good:
         pieces = [texts.data[texts.offsets[i] : texts.offsets[i + 1]].tobytes() for i in good]
         yield of_bytes(pieces, [int(numbers[i]) for i in good])

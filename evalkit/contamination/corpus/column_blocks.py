@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evalkit.contamination.corpus import hub
 from evalkit.contamination.corpus.block import Block, Limits, Reading, valid
-from evalkit.contamination.corpus.fields import choose_column
+from evalkit.contamination.corpus.fields import choose_column, no_text
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.kernels.matches import Texts
 from evalkit.contamination.kernels.octets import PADDING
@@ -24,6 +24,9 @@ def of_parquet(shard: Shard, reading: Reading, *, text_field: str | None, limits
     with pyarrow.parquet.ParquetFile(shard.path) as file:
         name = choose_column(file.schema_arrow, text_field, shard)
         rows = file.metadata.row_group(shard.begin).num_rows
+        if name is None:
+            _count_rows(rows, reading, text_field)
+            return
         for batch in file.iter_batches(batch_size=4096, row_groups=[shard.begin], columns=[name]):
             for block in _of_column(batch.column(0), reading, limits):
                 reading.position = shard.bytes * reading.lines // rows
@@ -50,17 +53,29 @@ def of_arrow(shard: Shard, reading: Reading, *, text_field: str | None, limits: 
         name = choose_column(opened.schema, text_field, shard)
         for batch, position in batches:
             reading.position = position
-            yield from _of_column(batch.column(name), reading, limits)
+            if name is None:
+                _count_rows(batch.num_rows, reading, text_field)
+            else:
+                yield from _of_column(batch.column(name), reading, limits)
 
 
 def of_hub(shard: Shard, reading: Reading, *, text_field: str | None, limits: Limits) -> Iterator[Block]:
     """Yield the rows of one shard of a dataset."""
-    name: str | None = None
     for table in hub.tables(str(shard.path), shard.begin, dataset=(shard.size, shard.modified, shard.of)):
-        name = name or choose_column(table.schema, text_field, shard)
+        name = choose_column(table.schema, text_field, shard)
         reading.position = min(shard.bytes, reading.position + table.nbytes)
+        if name is None:
+            _count_rows(table.num_rows, reading, text_field)
+            continue
         for chunk in table.column(name).chunks:
             yield from _of_column(chunk, reading, limits)
+
+
+def _count_rows(rows: int, reading: Reading, text_field: str | None) -> None:
+    """Count rows that have no text."""
+    for line in range(reading.lines, reading.lines + rows):
+        reading.count(no_text(text_field or ""), line)
+    reading.lines += rows
 
 
 def _of_column(column: Any, reading: Reading, limits: Limits) -> Iterator[Block]:  # Any: pyarrow is untyped
@@ -74,7 +89,7 @@ def _of_column(column: Any, reading: Reading, limits: Limits) -> Iterator[Block]
         if part.null_count:
             absent: NDArray[np.bool_] = part.is_null().to_numpy(zero_copy_only=False)
             for number in numbers[absent].tolist():
-                reading.count("no text", number)
+                reading.count("no value", number)
             part, numbers = part.drop_null(), numbers[~absent]
         if len(part) == 0:
             continue

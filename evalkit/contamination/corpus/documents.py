@@ -20,6 +20,7 @@ __all__ = ["PLACES", "Block", "Reading", "blocks", "choose_field"]
 
 BLOCK_BYTES = 4 << 20
 LONGEST_DOCUMENT = 1 << 29  # bytes; one that is longer ends its shard, as a decompression bomb would
+MOST_ZEROS = 4  # one byte in so many, in a text
 
 
 def blocks(shard: Shard, reading: Reading, *, text_field: str | None) -> Iterator[Block]:
@@ -82,6 +83,9 @@ def _text(shard: Shard, reading: Reading, limits: Limits) -> Iterator[Block]:
     if len(raw) > limits.longest:
         raise OSError(f"a text of more than {limits.longest:,} bytes; write it as JSON lines")
     reading.lines += 1
+    if MOST_ZEROS * raw.count(0) > len(raw):
+        reading.count("zero bytes, as UTF-16 has them", 0)
+        return
     yield from valid(of_bytes([raw.removeprefix(line_blocks.BOM)], [0]), reading)
 
 

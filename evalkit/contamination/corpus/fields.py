@@ -21,23 +21,24 @@ def choose_field(texts: set[str], names: tuple[str, ...], shard: Shard) -> str:
     if len(texts) == 1:
         return next(iter(texts))
     raise DataError(
-        f"{shard.path}: found fields {', '.join(map(repr, names)) or 'of no name'}, expected one of "
+        f"{shard.path}: found fields {', '.join(map(repr, names)) or 'of no name'}, expected text in one of "
         f"{', '.join(USUAL_FIELDS)}; name the field with --text-field"
     )
 
 
-def choose_column(schema: Any, text_field: str | None, shard: Shard) -> str:  # Any: pyarrow is untyped
-    """Choose the column of text. Raises DataError where there is none, or not this."""
-    texts = {
-        each.name for each in schema if pyarrow.types.is_string(each.type) or pyarrow.types.is_large_string(each.type)
-    }
-    if text_field is None:
-        return choose_field(texts, tuple(schema.names), shard)
-    if text_field not in texts:
-        raise DataError(
-            f"{shard.path}: found columns {', '.join(map(repr, schema.names))}, expected text in {text_field!r}"
-        )
-    return text_field
+def choose_column(schema: Any, text_field: str | None, shard: Shard) -> str | None:  # Any: pyarrow is untyped
+    """Choose the column of text; None where `text_field` is none. Raises DataError where it is left open."""
+    texts = {each.name for each in schema if _is_text(each.type)}
+    if text_field is not None:
+        return text_field if text_field in texts else None
+    return choose_field(texts, tuple(f"{each.name} ({each.type})" for each in schema), shard)
+
+
+def _is_text(kind: Any) -> bool:  # Any: pyarrow is untyped
+    types = pyarrow.types
+    if types.is_dictionary(kind):  # as pandas writes categories
+        kind = kind.value_type
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def text_of_row(row: object, name: str, reading: Reading, line: int) -> str | None:
@@ -45,5 +46,10 @@ def text_of_row(row: object, name: str, reading: Reading, line: int) -> str | No
     text = row.get(name) if isinstance(row, dict) else None
     if isinstance(text, str):
         return text
-    reading.count(f"no text in field {name!r}", line)
+    reading.count(no_text(name), line)
     return None
+
+
+def no_text(name: str) -> str:
+    """Say of a row that its field holds no text."""
+    return f"no text in field {name!r}"

@@ -73,7 +73,7 @@ def _text_of_line(raw: bytes, name: str, reading: Reading, line: int) -> str | N
     try:
         row = json.loads(raw.decode("utf-8-sig"))  # files that were joined have it in the middle
     except UnicodeDecodeError:
-        reading.count("not UTF-8", line)
+        reading.count("bytes that are not UTF-8", line)
     except (ValueError, RecursionError):
         reading.count("broken JSON", line)
     else:

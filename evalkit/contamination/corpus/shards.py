@@ -84,10 +84,19 @@ def plan(places: Sequence[str], *, text_lines: bool = False, shard_bytes: int | 
     return tuple(shards)
 
 
+def left_out(places: Sequence[str]) -> tuple[Path, ...]:
+    """List what folders and globs hold beside the corpus: files of other kinds, links to nowhere or to folders."""
+    found: dict[Path, None] = {}
+    for place in places:
+        if not hub.is_place(place):
+            found.update(dict.fromkeys(path for path in _below(place) if not _is_corpus(path)))
+    return tuple(found)
+
+
 def kind(path: Path) -> tuple[Form, Compression | None] | None:
     """Tell by a file's name how it is read; None where it is no corpus."""
-    compression = COMPRESSIONS.get(path.suffix)
-    form = FORMS.get(Path(path.stem).suffix if compression else path.suffix)
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    form = FORMS.get((Path(path.stem).suffix if compression else path.suffix).lower())
     return (form, compression) if form else None
 
 
@@ -104,8 +113,8 @@ def has_changed(shard: Shard) -> bool:
 
 def _files(place: str) -> list[Path]:
     path = Path(place).expanduser()
+    found = [each for each in _below(place) if _is_corpus(each)]
     if path.is_dir():
-        found = sorted(each for each in path.rglob("*") if each.is_file() and kind(each))
         if not found:
             raise DataError(f"{place}: found no corpus files in this folder, expected {_known()}")
         return found
@@ -113,15 +122,25 @@ def _files(place: str) -> list[Path]:
         if kind(path) is None:
             raise DataError(f"{place}: found a file ending in {path.suffix!r}, expected {_known()}")
         return [path]
-    matching = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    found = [each for each in matching if each.is_file() and kind(each)]
     if found:
         return found
-    if matching:
+    if matching := _below(place):
         raise DataError(f"{place}: found {matching[0].name} and nothing that is a corpus, expected {_known()}")
     beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = suggest(path.name, beside) if beside else ""
-    raise DataError(f"{place}: no such file; {hint if hint.startswith('did') else 'give a file, a folder or a glob'}")
+    what = "no file matches" if glob.has_magic(place) else "no such file"
+    raise DataError(f"{place}: {what}; {hint if hint.startswith('did') else 'give a file, a folder or a glob'}")
+
+
+def _below(place: str) -> list[Path]:
+    """List what a folder holds at any depth, or a glob matches, but for folders."""
+    path = Path(place).expanduser()
+    found = path.rglob("*") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    return sorted(each for each in found if each.is_symlink() or not each.is_dir())
+
+
+def _is_corpus(path: Path) -> bool:
+    return path.is_file() and kind(path) is not None
 
 
 def _known() -> str:
@@ -172,9 +191,8 @@ def _row_groups(path: Path) -> list[int]:
         with pyarrow.parquet.ParquetFile(path) as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             return [sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in groups]
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as parquet ({reason}); download or write it again") from error
+    except (pyarrow.ArrowException, OSError):
+        return [path.stat().st_size]  # which is counted as not read when it is its turn
 
 
 def _of_hub(place: str) -> Iterable[Shard]:
