@@ -17,7 +17,7 @@ from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
 from evalkit.contamination.kept import Kept
 from evalkit.contamination.kernels import sketches
-from evalkit.contamination.kernels.matches import FIELDS
+from evalkit.contamination.kernels.matches import FIELDS, SKIPS
 from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.measures import Runs
 from evalkit.errors import DataError, StorageError
@@ -50,7 +50,7 @@ class Findings:
             start=rows[:, 1],
             length=rows[:, 2],
             document=rows[:, 3],
-            place=rows[:, 6],
+            reach=rows[:, 2:3] + _unpacked(rows[:, 6]),
         )
 
     def matches(self, example: int, test: Index) -> list[Match]:
@@ -77,6 +77,12 @@ class Findings:
         place = int(np.searchsorted([first for _, first, _ in self.files], document, side="right")) - 1
         path, first, before = self.files[place]
         return f"{path}:{document - first + before + 1}"
+
+
+def _unpacked(reach: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Take the numbers of kernels.matches.reach apart, (M,) to (M, SKIPS)."""
+    shifts = 16 * np.arange(SKIPS, dtype=np.uint64)
+    return (reach.astype(np.uint64)[:, None] >> shifts & np.uint64(0xFFFF)).astype(np.int64)
 
 
 def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
@@ -178,8 +184,9 @@ def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
     }
 
 
-MATCHES = ("word", "words", "document", "begin", "end", "document_word")  # columns after task and example
-COPIES = (*MATCHES, "aligned")
+SPAN = ("word", "words", "document", "begin", "end")  # columns after task and example
+REACH = ("skip_1", "skip_2", "skip_3", "skip_4")  # words when so many of them may differ
+COPIES = (*SPAN, "document_word", "aligned")
 SUBSTRINGS = ("substring", "document", "begin", "end")
 
 
@@ -188,7 +195,7 @@ def write_matches(directory: Path, findings: Findings, test: Index) -> None:
 
     Each file is written whole or not at all; StorageError where the disk refuses.
     """
-    rows = {"matches": (findings.found, MATCHES), "edited": (findings.edited, COPIES)}
+    rows = {"matches": (_with_reach(findings.found), (*SPAN, *REACH)), "edited": (findings.edited, COPIES)}
     rows["substrings"] = (findings.substrings, SUBSTRINGS)
     for name, (found, columns) in rows.items():
         path = directory / f"{name}.parquet"
@@ -196,6 +203,10 @@ def write_matches(directory: Path, findings: Findings, test: Index) -> None:
             path.unlink(missing_ok=True)
         else:
             _write_parquet(path, found, columns, findings, test)
+
+
+def _with_reach(found: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([found[:, :6], found[:, 2:3] + _unpacked(found[:, 6])], axis=1)
 
 
 def _write_parquet(

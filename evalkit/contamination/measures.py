@@ -20,6 +20,7 @@ from evalkit.contamination.substrings import Gpt4
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 
+SKIPS = 4  # words of a span that may differ at most, so far a scan follows it (Llama 2, A.6)
 PREFIX = 10  # words at the front of a span that may not differ (Llama 2, A.6)
 
 
@@ -36,12 +37,12 @@ class Runs:
     start: NDArray[np.int64]  # (M,) first word in the example, from 0
     length: NDArray[np.int64]  # (M,) words
     document: NDArray[np.int64]  # (M,) number of the document; any, as long as documents differ in it
-    place: NDArray[np.int64] | None = None  # (M,) first word in the document; None where the scan did not keep it
+    reach: NDArray[np.int64] | None = None  # (M, 4) words when 1 to 4 of them may differ; None where that is not known
     edited: float | None = None  # as records.Overlap
     substrings: int | None = None  # as records.Overlap
 
     def __post_init__(self) -> None:
-        columns = [self.length, self.document, *([] if self.place is None else [self.place])]
+        columns = [self.length, self.document, *([] if self.reach is None else [self.reach])]
         if any(len(column) != len(self.start) for column in columns):
             raise ValueError(f"found columns of unlike length, expected {len(self.start)} runs in each")
         if self.words < 1 or sum(words for _, words in self.part_words) != self.words:
@@ -51,9 +52,9 @@ class Runs:
 
     def choose(self, wanted: NDArray[np.bool_] | NDArray[np.int64]) -> Runs:
         """Keep the runs that a mask (M,) or their places in this record name."""
-        place = None if self.place is None else self.place[wanted]
+        reach = None if self.reach is None else self.reach[wanted]
         start, length, document = self.start[wanted], self.length[wanted], self.document[wanted]
-        return replace(self, start=start, length=length, document=document, place=place)
+        return replace(self, start=start, length=length, document=document, reach=reach)
 
 
 class Measure(Protocol):
@@ -106,6 +107,8 @@ def check(measure: Measure, *, stored: int) -> None:
         return
     if isinstance(measure, Llama2) and measure.n < PREFIX:
         raise UsageError(f"{tag(measure)}: found n={measure.n}, expected {PREFIX} or more")
+    if isinstance(measure, Llama2) and measure.skip > SKIPS:
+        raise UsageError(f"{tag(measure)}: found skip={measure.skip}, expected 0 to {SKIPS}")
     shortest = PREFIX if isinstance(measure, Llama2) and measure.skip else measure.n
     if shortest < stored:
         raise UsageError(
@@ -219,11 +222,8 @@ class Llama2:
     first 10 tokens of a span nor at its end. Words stand for tokens, mismatched words inside a span count as covered.
     The threshold is that of the "clean" subset; `subsets` has all four.
 
-    Spans are runs of one document on one diagonal (start - place equal), joined where the words between them, all
-    of them, fit the budget. The value is a lower bound where runs shorter than the scan keeps would bridge a gap: two
-    mismatches fewer than 8 words apart cost the words between them too, and a span does not go on into a run under 8
-    words. Exact would be to extend each hit while the scan has the document in memory, or a scan that keeps runs of 1
-    word. With skip=0 the value is exact and needs no `place`.
+    A span begins with a run of 10 words or more and goes on as far as the scan has followed it, with words that differ
+    in place of others, none left out or put in.
     """
 
     name: ClassVar[str] = "llama2"
@@ -233,30 +233,17 @@ class Llama2:
     skip: int = 4  # words of a span that may differ
 
     def value(self, runs: Runs) -> float:
-        """Give the share of words in spans; UsageError where skipping needs places that the scan did not keep."""
-        start, end = (runs.start, runs.start + runs.length) if self.skip == 0 else self._spans(runs)
-        kept = end - start >= min(self.n, runs.words)
-        return float(np.mean(covered_words(runs.words, start[kept], end[kept])))
-
-    def _spans(self, runs: Runs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if runs.place is None:
-            raise UsageError(
-                f"{tag(self)}: the scan did not keep where in a document its matches begin, in words; give "
-                f"{self.name}(n={self.n},skip=0)"
-            )
-        # As rows, so that what was found twice is one run; sorted, so that neighbours on a diagonal follow each other.
-        rows = np.stack([runs.document, runs.start - runs.place, runs.start, runs.start + runs.length], axis=1)
-        document, diagonal, start, end = np.unique(rows, axis=0).T
-        reach, spent = end.copy(), np.zeros(len(end), np.int64)
-        may_grow = end - start >= min(PREFIX, runs.words)
-        for step in range(1, min(self.skip, len(end) - 1) + 1):  # each gap has a word at least
-            here, there = slice(None, -step), slice(step, None)
-            spent[here] += start[there] - end[step - 1 : -1]
-            may_grow[-step:] = False
-            may_grow[here] &= (document[here] == document[there]) & (diagonal[here] == diagonal[there])
-            may_grow[here] &= spent[here] <= self.skip
-            reach[here] = np.where(may_grow[here], end[there], reach[here])
-        return start, reach
+        """Give the share of words in spans; UsageError where the scan did not follow them."""
+        length = runs.length
+        if self.skip:
+            if runs.reach is None:
+                raise UsageError(
+                    f"{tag(self)}: how far its spans reach is not known; give {self.name}(n={self.n},skip=0)"
+                )
+            may_grow = length >= min(PREFIX, runs.words)
+            length = np.where(may_grow, runs.reach[:, self.skip - 1], length)
+        kept = length >= min(self.n, runs.words)
+        return float(np.mean(covered_words(runs.words, runs.start[kept], (runs.start + length)[kept])))
 
 
 @dataclass(frozen=True, slots=True)

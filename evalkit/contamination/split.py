@@ -15,6 +15,7 @@ import numpy as np
 from evalkit import atomic
 from evalkit.contamination import directory as directories
 from evalkit.contamination import items, measures, scan_report
+from evalkit.contamination.findings import REACH
 from evalkit.contamination.measures import OF_ANY_LENGTH, Measure, Runs
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Overlap, Split
@@ -124,7 +125,8 @@ def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:
     names = list(zip(table["task"].to_pylist(), table["example"].to_pylist(), strict=True))
     edges = [0, *(i for i in range(1, len(names)) if names[i] != names[i - 1]), len(names)] if names else []
     spans = {names[begin]: slice(begin, end) for begin, end in pairwise(edges)}
-    start, length, place = (table[name].to_numpy().astype(np.int64) for name in ("word", "words", "document_word"))
+    start, length = (table[name].to_numpy().astype(np.int64) for name in ("word", "words"))
+    reach = np.stack([table[name].to_numpy().astype(np.int64) for name in REACH], axis=1)
     document = np.unique(table["document"].to_numpy(), return_inverse=True)[1] if names else np.zeros(0, np.int64)
     runs = {}
     for overlap in stored.overlaps:
@@ -136,7 +138,7 @@ def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:
                 start=start[rows],
                 length=length[rows],
                 document=document[rows],
-                place=place[rows],
+                reach=reach[rows],
                 edited=overlap.edited,
                 substrings=overlap.substrings,
             )

@@ -42,7 +42,8 @@ class Index(NamedTuple):
 MOST = 256
 NEAR = 1 << 17  # words of a bitmap that the processor's caches hold; of a larger one a probe is asked for ahead of time
 AHEAD = U(24)  # probes
-FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, word in it
+FIELDS = 7  # of a match: example, word in it, words, document, begin and end in its text, `reach`
+SKIPS = 4  # words that may differ in a span, as in Llama 2
 
 
 @njit(nogil=True, cache=True)
@@ -140,6 +141,25 @@ def extend(data, words, n, i, index, j):
     return i - left, i + right if right >= index.probe else i - left
 
 
+@njit(nogil=True, cache=True)
+def reach(data, words, n, i, index, j, example):
+    """Say how many words from i of a text and j of an example on continue a run when 1 to SKIPS of them may differ.
+
+    The last of them is the same. SKIPS numbers of 16 bits, that of one word lowest.
+    """
+    left = min(n - i, index.first[example + 1] - j)
+    packed, taken, best = ZERO, 0, 0
+    for skip in range(SKIPS):
+        taken += 1
+        if taken < left:
+            same = same_words(data, words, i + taken, index, j + taken, left - taken, 1)
+            if same > 0:
+                taken += same
+                best = taken
+        packed |= U(min(best, 0xFFFF)) << U(16 * skip)
+    return np.int64(packed)
+
+
 class Texts(NamedTuple):
     """Documents as Arrow holds strings: UTF-8, one after the other, PADDING bytes after the last."""
 
@@ -170,7 +190,7 @@ def scan(texts, fold, index, words, found, count):
         words = room(least_room, len(words.form))
     for document in range(len(offsets) - 1):
         base, end = offsets[document], offsets[document + 1]
-        begin, start, ahead = base, 0, 0
+        begin, start = base, 0
         while True:
             n, past = split(data, begin, end, fold, words, len(words.begin) // 2)
             if n < 0:
@@ -206,7 +226,7 @@ def scan(texts, fold, index, words, found, count):
                     row[3] = document
                     row[4] = words.begin[left] - base
                     row[5] = words.end[right - 1] - base
-                    row[6] = ahead + left
+                    row[6] = reach(data, words, n, right, index, j + right - i, example)
                     count += 1
                 i, key = next_candidate(index, words.prefix, i + stride, last)
             if is_last:
@@ -216,7 +236,7 @@ def scan(texts, fold, index, words, found, count):
             back = core - stride
             while back > 0 and words.begin[back] == words.begin[back - 1]:
                 back -= 1
-            begin, start, ahead = words.begin[back], core - back, ahead + back
+            begin, start = words.begin[back], core - back
     return words, rows, count
 
 
