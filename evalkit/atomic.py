@@ -12,7 +12,7 @@ from evalkit.errors import StorageError
 
 def write(path: Path, chunks: Iterable[str]) -> None:
     """Write UTF-8 text beside `path` and move it there; StorageError where that fails, the old file then stays."""
-    beside = path.with_name(f".{path.name}.partial")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         # A lone surrogate has no UTF-8 form; as \udc80 it stays readable, and is what JSON calls it.
         with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:

@@ -230,16 +230,25 @@ def sketch(
     from evalkit.report.progress import ProgressDisplay
 
     scheme = building.Scheme(shingle, scale, normaliser=normaliser)
+    part = None if shard is None else read_part(shard)
     plan = shards.plan(corpus, text_lines=text_lines)
     with ProgressDisplay(sys.stderr, unit="MB") as display:
-        if shard is not None:
-            number, of = read_part(shard)
+        if part is not None:
+            number, of = part
             building.sample(
                 plan[number::of], out, scheme=scheme, text_field=text_field, workers=workers, on_progress=display
             )
             typer.echo(f"part {shard} is sampled; the same command without --shard writes the sketch")
             return
-        built = building.build(plan, out, scheme=scheme, text_field=text_field, workers=workers, on_progress=display)
+        built = building.build(
+            plan,
+            out,
+            scheme=scheme,
+            text_field=text_field,
+            workers=workers,
+            left_out=shards.left_out(corpus),
+            on_progress=display,
+        )
     for line in built.lines():
         typer.echo(line)
 

@@ -31,10 +31,12 @@ def read_paths(text: str | None) -> tuple[Path, ...]:
 
 
 def read_part(text: str) -> tuple[int, int]:
-    """Read a part of a job array, `0/8`; UsageError for anything else."""
+    """Read a part of a job array, `0/8` to `7/8`; UsageError for anything else."""
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal()):
         raise UsageError(f"--shard: found {text!r}, expected a part such as 0/8")
+    if not int(number) < int(of):
+        raise UsageError(f"--shard: found {text}, expected i/n with i from 0 to n - 1")
     return int(number), int(of)
 
 

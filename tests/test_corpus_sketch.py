@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from evalkit.contamination.corpus import shards
 from evalkit.contamination.index import Item, Part
 from evalkit.contamination.sketch import build as corpus_sketch
 from evalkit.contamination.sketch import file as sketch_file
-from evalkit.contamination.sketch.build import Built, Scheme, build
+from evalkit.contamination.sketch.build import STRETCH, Built, Scheme, build
 from evalkit.contamination.sketch.file import SketchFile
 from evalkit.contamination.sketch.query import LEAST, Answer, Asked, ask, take, write
 from evalkit.contamination.sketch.runs import MOST, sort
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.text import words
+from tests.test_cli import call
 
 draw = random.Random(3)
 VOCABULARY = [*(f"w{number}" for number in range(3000)), "Straße", "naïve", "数字", "“quoted”"]
@@ -70,6 +72,13 @@ def test_one_shingle_in_scale_is_sampled() -> None:
         different = len({tuple(spelled[at : at + 5]) for at in range(len(spelled) - 4)})
         # four standard deviations of a binomial
         assert len(sample.hashes) == pytest.approx(different / scale, abs=4 * (different / scale) ** 0.5 * (scale > 1))
+
+
+def test_shingles_of_one_word_are_all_words(tmp_path: Path) -> None:
+    built = sketch(tmp_path, [LONG], Scheme(shingle=1, scale=1))
+    places = {(word, at // STRETCH) for at, word in enumerate(words(LONG))}
+    assert len(words(LONG)) > 40_000
+    assert built.shingles == sum(min(MOST, count) for count in Counter(word for word, _ in places).values())
 
 
 def test_what_is_sampled_depends_on_the_words_alone() -> None:
@@ -152,6 +161,13 @@ def test_short_examples_are_neither(tmp_path: Path) -> None:
     assert (examples, short, contained) == (5, 3, 1)
 
 
+def test_a_test_set_without_a_sampled_shingle_is_too_short(tmp_path: Path) -> None:
+    built = sketch(tmp_path, DOCUMENTS)
+    asked = ask(built.path, items("one", ""))
+    assert [(each.sampled, each.is_contained) for each in asked.answers] == [(0, None), (0, None)]
+    assert asked.table.rows[0][:5] == ("texts", 2, 2, 0, None)
+
+
 def test_too_few_sampled_shingles_are_too_few_to_tell(tmp_path: Path) -> None:
     texts = [excerpt(LONG, begin, 20) for begin in range(0, 4000, 20)]
     found = answers(sketch(tmp_path, DOCUMENTS), *texts)
@@ -211,6 +227,36 @@ def test_a_damaged_sample_is_taken_again(tmp_path: Path) -> None:
     assert build(plan, out, scheme=Scheme(), workers=1).path.read_bytes() == expected.path.read_bytes()
 
 
+def test_what_could_not_be_read_is_read_at_the_next_start(tmp_path: Path) -> None:
+    plan, out = corpus(tmp_path, DOCUMENTS), tmp_path / "corpus.sketch"
+    expected = build(plan, tmp_path / "other.sketch", scheme=Scheme(), workers=1)
+    away = plan[0].path.rename(tmp_path / "away")
+    corpus_sketch.sample(plan, out, scheme=Scheme(), workers=1)
+    away.rename(plan[0].path)
+    built = build(plan, out, scheme=Scheme(), workers=1)
+    assert built.read.failures == ()
+    assert out.read_bytes() == expected.path.read_bytes()
+
+
+def test_a_build_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    plan, out = corpus(tmp_path, DOCUMENTS), tmp_path / "corpus.sketch"
+    corpus_sketch.sample(plan, out, scheme=Scheme(), workers=1)
+    (tmp_path / "corpus.sketch.parts" / "records.1.partial").write_bytes(b"cut off")
+    build(plan, out, scheme=Scheme(), workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.jsonl", "corpus.sketch"]
+
+
+def test_a_sketch_is_put_together_where_a_build_removes_it(tmp_path: Path) -> None:
+    plan, out = corpus(tmp_path, DOCUMENTS), tmp_path / "corpus.sketch"
+    seen: set[str] = set()
+
+    def look(_: object) -> None:
+        seen.update(path.name for path in tmp_path.iterdir())
+
+    build(plan, out, scheme=Scheme(), workers=1, on_progress=look)
+    assert seen == {"corpus.jsonl", "corpus.sketch.parts"}
+
+
 def test_a_part_of_a_job_array_may_be_empty(tmp_path: Path) -> None:
     corpus_sketch.sample((), tmp_path / "corpus.sketch", scheme=Scheme(), workers=1)
 
@@ -251,6 +297,26 @@ def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
     assert sum(f"corpus.jsonl:{len(DOCUMENTS) + line}" in note for note in notes for line in (1, 2)) == 2
 
 
+def test_what_a_folder_holds_beside_the_corpus_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    plan = corpus(folder, ["a text"])
+    (folder / "b.csv").write_text("text\n")
+    out = folder / "c.sketch"
+    corpus_sketch.sample(plan, out, scheme=Scheme(), workers=1)  # whose files are not told of
+    expected = f"Not read: 1 file of another kind, the first {folder / 'b.csv'}."
+    code, said, err = call("sketch", str(folder), "--out", str(out), "--workers", "1")
+    assert (code, expected in " ".join(said.split())) == (0, True), err
+    assert expected in ask(out, items(LONG)).table.notes
+
+
+def test_one_line_that_could_not_be_read_is_one(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"text": "a text"}\n{"text": 3}\n')
+    built = build(shards.plan([str(tmp_path / "c.jsonl")]), tmp_path / "c.sketch", scheme=Scheme(), workers=1)
+    (note,) = (note for note in ask(built.path, items(LONG)).table.notes if note.startswith("Not read"))
+    assert note.startswith("Not read: 1 line or row with ")
+    assert note in built.lines()
+
+
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found no documents in the corpus, expected at least one"):
         build(corpus(tmp_path, []), tmp_path / "c.sketch", scheme=Scheme(), workers=1)
@@ -269,10 +335,31 @@ def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
         build(plan, tmp_path / "c.sketch", scheme=Scheme(), workers=1)
 
 
-@pytest.mark.parametrize("scheme", [{"scale": 3}, {"shingle": 0}, {"seed": -1}, {"normaliser": "none"}])
+@pytest.mark.parametrize("scheme", [{"scale": 3}, {"shingle": 0}, {"normaliser": "none"}])
 def test_schemes_that_cannot_be_are_refused(scheme: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(scheme))}: found"):
         Scheme(**scheme)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_a_seed_that_cannot_be_names_no_flag(seed: int) -> None:
+    with pytest.raises(UsageError, match=f"^a sketch's seed: found {seed}, expected 0 to 9223372036854775807$"):
+        Scheme(seed=seed)
+
+
+@pytest.mark.parametrize("workers", [0, -3, 5000])
+def test_workers_that_cannot_be_are_refused(tmp_path: Path, workers: int) -> None:
+    plan = corpus(tmp_path, DOCUMENTS)
+    with pytest.raises(UsageError, match=f"--workers: found {workers}, expected 1 to 1000"):
+        build(plan, tmp_path / "c.sketch", scheme=Scheme(), workers=workers)
+
+
+@pytest.mark.parametrize("part", ["8/8", "0/0"])
+def test_a_part_beyond_the_last_is_refused(tmp_path: Path, part: str) -> None:
+    corpus(tmp_path, ["a text"])
+    code, _, err = call("sketch", str(tmp_path), "--out", str(tmp_path / "c.sketch"), "--shard", part)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--shard: found {part}, expected i/n with i from 0 to n - 1" in err
 
 
 @pytest.mark.parametrize("share", [0, 1.5])

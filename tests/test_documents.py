@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.contamination.corpus import documents, shards
-from evalkit.contamination.corpus.documents import PLACES, Reading
+from evalkit.contamination.corpus.account import Account
+from evalkit.contamination.corpus.block import PLACES
+from evalkit.contamination.corpus.documents import Reading
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.errors import DataError
 
@@ -251,6 +253,67 @@ def test_a_text_full_of_zero_bytes_is_no_document(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("one two three".encode("utf-16-le"))
     found, [reading] = read(shards.plan([str(tmp_path / "a.txt")]))
     assert (found, reading.trouble) == ([], {"zero bytes, as UTF-16 has them": 1})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("shard_bytes", [1000, 20])
+def test_lines_full_of_zero_bytes_are_no_documents(tmp_path: Path, encoding: str, shard_bytes: int) -> None:
+    (tmp_path / "a.txt").write_bytes("one two three\nfour five six\nseven".encode(encoding))
+    plan = shards.plan([str(tmp_path / "a.txt")], text_lines=True, shard_bytes=shard_bytes)
+    found, readings = read(plan)
+    assert found == []
+    assert sum(reading.lines for reading in readings) == 3
+    assert sum(reading.trouble.get("zero bytes, as UTF-16 has them", 0) for reading in readings) == 3
+
+
+def test_some_zero_bytes_are_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\0two\n")
+    found, _ = read(shards.plan([str(tmp_path / "a.txt")], text_lines=True))
+    assert found == [(0, b"one\0two")]
+
+
+def sum_up(plan: Iterable[Shard], failures: Iterable[str | None]) -> list[str]:
+    account = Account()
+    for shard, failure in zip(plan, failures, strict=True):
+        account.add(shard, Reading(lines=1, documents=1, failure=failure))
+    return list(account.unread())
+
+
+def test_a_file_that_was_read_on_after_a_failure_lacks_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"line\n" * 3)
+    plan = shards.plan([str(path)], text_lines=True, shard_bytes=5)
+    assert sum_up(plan, ["damaged", None, "cut off"]) == [
+        f"Not read: a part of {path} (damaged); line numbers after it are too low.",
+        f"Not read: the rest of {path} (cut off).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "last"),
+    [
+        (3, "Not read: the rest of {} (bad 2)."),
+        (4, "Not read: 1 more file or part of one that broke off."),
+        (9, "Not read: 6 more files or parts of them that broke off."),
+    ],
+)
+def test_the_first_failures_are_told_and_the_others_counted(tmp_path: Path, count: int, last: str) -> None:
+    for number in range(count):
+        (tmp_path / f"{number}.txt").write_text("line\n")
+    plan = shards.plan([str(tmp_path)])
+    said = sum_up(plan, [f"bad {number}" for number in range(count)])
+    assert len(said) == min(count, 4)
+    assert said[-1] == last.format(plan[2].path)
+
+
+def test_a_folder_that_was_left_out_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.csv").write_text("")
+    assert list(Account(left_out=(tmp_path / "a.csv", tmp_path / "sub")).unread()) == [
+        f"Not read: 1 folder that a glob matches or a link leads to, the first {tmp_path / 'sub'}; "
+        "give such a folder by its name.",
+        f"Not read: 1 file of another kind, the first {tmp_path / 'a.csv'}.",
+    ]
 
 
 def test_a_dataset_without_rows_has_no_documents(tmp_path: Path) -> None:

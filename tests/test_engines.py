@@ -1,5 +1,6 @@
 """Engines: the same result from this process, from several, and from a Ray cluster."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from evalkit.contamination import engines, index, items
+from evalkit.contamination import directory, engines, index, items, shard_scan
 from evalkit.contamination.corpus import shards
-from evalkit.contamination.scan import Settings, merge, scan
+from evalkit.contamination.corpus.block import Reading
+from evalkit.contamination.scan import Settings, merge, prepare, scan
 from evalkit.errors import StorageError, UsageError
 from evalkit.interfaces import Progress
 from tests.test_scan import CLEAN, COPY, contents, lines
@@ -48,9 +50,12 @@ def settings(examples: Path, corpus: Path, out: Path, **changed: object) -> Sett
     return Settings(tasks=(), data=str(examples), corpus=(str(corpus),), out=out, **changed)  # type: ignore[arg-type]
 
 
-def test_ray_tasks_find_what_one_process_finds(tmp_path: Path, examples: Path, corpus: Path, cluster: None) -> None:
+def test_ray_tasks_find_what_one_process_finds(
+    tmp_path: Path, examples: Path, corpus: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # tasks have a working directory of their own
     scan(settings(examples, corpus, tmp_path / "one", workers=1, is_edited=True))
-    scan(settings(examples, corpus, tmp_path / "ray", engine="ray", is_edited=True))
+    scan(settings(examples, corpus, Path("ray"), engine="ray", is_edited=True))
     assert len(list((tmp_path / "ray" / "shards").iterdir())) > 2
     assert contents(tmp_path / "ray") == contents(tmp_path / "one")
 
@@ -84,12 +89,46 @@ def test_merge_writes_the_report_once_all_parts_are_there(tmp_path: Path, exampl
     assert contents(tmp_path / "parts") == contents(tmp_path / "one")
 
 
+def test_parts_are_scanned_at_the_same_time_and_not_beside_the_whole(
+    tmp_path: Path, examples: Path, corpus: Path
+) -> None:
+    whole = settings(examples, corpus, tmp_path / "scan", workers=1)
+    test, plan = prepare(whole)
+    described = directory.describe(test, whole, plan)
+    with directory.claim(tmp_path / "scan", described, is_part=True):
+        assert scan(settings(examples, corpus, tmp_path / "scan", workers=1, shard=(0, 2))) is None
+        with pytest.raises(StorageError, match="another scan is writing there"):
+            scan(whole)
+
+
+def test_a_shard_that_could_not_be_read_is_read_again(tmp_path: Path, examples: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(lines()))
+    whole = settings(examples, path, tmp_path / "scan", workers=1)
+    test, plan = prepare(whole)
+    described = directory.describe(test, whole, plan)
+    with directory.claim(tmp_path / "scan", described, is_part=False):
+        result = directory.shard_file(tmp_path / "scan", plan[0], seen=described["identity"])
+    shard_scan.save(result, shard_scan.ShardResult(nothing(test), Reading(failure="Permission denied")))
+    outcome = scan(whole)
+    assert outcome is not None
+    assert outcome.overlaps[0].is_dirty
+
+
+def nothing(test: index.Index) -> shard_scan.Hits:
+    return shard_scan.search([], test.looked)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress_counts_bytes_documents_and_matches(
-    tmp_path: Path, examples: Path, corpus: Path, workers: int
+    tmp_path: Path, examples: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
+    with corpus.open("ab") as file:
+        file.write(b"\n" * (3 << 20))
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1 << 20)
     seen: list[Progress] = []
     outcome = scan(settings(examples, corpus, tmp_path / "scan", workers=workers), on_progress=seen.append)
     assert outcome is not None
     assert seen[-1].detail == "100 documents, 40 matches"
-    assert (seen[-1].done, seen[-1].total) == (corpus.stat().st_size >> 20 or 0, 1)
+    megabytes = corpus.stat().st_size >> 20
+    assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, megabytes, megabytes)

@@ -305,6 +305,48 @@ def test_every_format_is_written_as_it_was_read(tmp_path: Path, name: str) -> No
     assert (totals.documents, totals.unread, totals.untouched, totals.split, totals.emptied) == (4, 1, 1, 2, 1)
 
 
+def write_arrow(path: Path, table: pyarrow.Table, *, of: Callable[..., Any]) -> None:
+    with of(str(path), table.schema) as out:
+        out.write_table(table, max_chunksize=2)
+
+
+TABLES: dict[str, tuple[Callable[[Path, pyarrow.Table], None], Callable[[Path], pyarrow.Table]]] = {
+    "a.parquet": (
+        lambda path, table: pyarrow.parquet.write_table(table, path, row_group_size=2),
+        lambda path: pyarrow.parquet.ParquetFile(path).read(),
+    ),
+    "file.arrow": (
+        lambda path, table: write_arrow(path, table, of=pyarrow.ipc.new_file),
+        lambda path: pyarrow.ipc.open_file(str(path)).read_all(),
+    ),
+    "stream.arrow": (
+        lambda path, table: write_arrow(path, table, of=pyarrow.ipc.new_stream),
+        lambda path: pyarrow.ipc.open_stream(path.read_bytes()).read_all(),
+    ),
+}
+CATEGORIES = pyarrow.dictionary(pyarrow.int8(), pyarrow.string())
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("kind", [CATEGORIES, pyarrow.string_view(), pyarrow.large_string()])
+def test_the_column_that_was_scanned_is_cut_whatever_stands_beside_it(
+    tmp_path: Path, name: str, kind: pyarrow.DataType
+) -> None:
+    write, read = TABLES[name]
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    made = table().set_column(1, "text", pyarrow.array([row["text"] for row in ROWS], kind))
+    made = made.set_column(0, "id", made.column("id").cast(CATEGORIES))
+    beside = ["a body", "b body", "c body", "d body", "e body"]
+    write(corpus / name, made.append_column("body", pyarrow.array(beside)))
+    run_scrub(tmp_path)
+    left = read(tmp_path / "out" / "corpus" / name)
+    bodies = [f"{row['id'][0]} body" for row in EXPECTED]
+    assert left.to_pylist() == [row | {"body": body} for row, body in zip(EXPECTED, bodies, strict=True)]
+    assert left.schema.field("text").type == kind
+    assert COPY.encode() not in (tmp_path / "out" / "corpus" / name).read_bytes()
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_without_a_collision_is_copied(tmp_path: Path, name: str) -> None:
     (tmp_path / "corpus").mkdir()

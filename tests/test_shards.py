@@ -90,7 +90,7 @@ def test_zstd_pieces_are_about_as_long_as_asked_for(tmp_path: Path) -> None:
 def test_what_has_no_lines_or_frames_stays_whole(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(FRAMES["checksum"] * 10)
     [shard] = shards.plan([str(tmp_path / name)], shard_bytes=10)
-    assert shard.is_whole
+    assert shard.of == 1
 
 
 def test_text_is_cut_like_lines_where_asked(tmp_path: Path) -> None:
@@ -106,6 +106,35 @@ def test_text_is_cut_like_lines_where_asked(tmp_path: Path) -> None:
         ("c.jsonl", "lines", 25, 50),
     ]
     assert [shard.form for shard in shards.plan([str(tmp_path)])] == ["text", "text", "lines"]
+
+
+@pytest.mark.parametrize(("name", "form"), [("A.JSON", "array"), ("A.JSONL", "lines")])
+def test_an_array_is_told_whatever_the_case_of_its_name(tmp_path: Path, name: str, form: str) -> None:
+    (tmp_path / name).write_text('[{"text": "one"}]\n')
+    [shard] = shards.plan([str(tmp_path / name)])
+    assert shard.form == form
+
+
+@pytest.mark.parametrize(
+    ("places", "left"),
+    [
+        (["c/*"], ["c/sub"]),
+        (["c/*", "c/sub/deep"], ["c/sub"]),  # which leaves two.jsonl
+        (["c/*", "c/sub"], ["c/sub/note.csv"]),
+        (["c/**"], ["c/sub/note.csv"]),
+        (["c"], ["c/sub/note.csv"]),
+        (["c/*.jsonl"], []),
+    ],
+)
+def test_a_folder_that_a_glob_matches_is_left_out_unless_its_files_are_read(
+    tmp_path: Path, places: list[str], left: list[str]
+) -> None:
+    (tmp_path / "c" / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / "c" / "empty").mkdir()
+    for name in ("one.jsonl", "sub/two.jsonl", "sub/deep/three.jsonl", "sub/note.csv"):
+        (tmp_path / "c" / name).write_text('{"text": "a"}\n')
+    found = shards.left_out([str(tmp_path / place) for place in places])
+    assert [str(path.relative_to(tmp_path)) for path in found] == left
 
 
 def test_bytes_of_row_groups_are_theirs(tmp_path: Path) -> None:

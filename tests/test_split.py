@@ -119,7 +119,7 @@ def test_other_measures_and_thresholds(scanned: Path) -> None:
     stored = split.load(scanned)
     [whole] = split.splits(stored, measure="token-coverage(n=8)", threshold=0.5)
     assert whole.dirty == split.splits(stored)[0].dirty
-    values = split.values(stored, task=NAME, measure="longest-match(n=8)")
+    values = split.values(stored, measure="longest-match(n=8)")[NAME]
     assert {values[name] for name in whole.dirty} == {1.0}
     with pytest.raises(UsageError, match="--threshold"):
         split.splits(stored, measure="longest-match(n=8)")

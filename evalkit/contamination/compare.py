@@ -109,7 +109,7 @@ def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:
     splits = {each.task: each for each in split.splits(stored, measure=measure, threshold=threshold)}
     tasks = {name: each for name, each in splits.items() if not items.has_pools([name])}
     pools = {name: splits[items.pool_of(name)] for name in tasks if items.pool_of(name) in splits}
-    values = {name: split.values(stored, task=name, measure=measure) for name in tasks}
+    values = split.values(stored, measure=measure)
     return Scanned(stored, tasks, pools, values)
 
 
@@ -129,7 +129,7 @@ def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]
         if name not in scanned.splits:
             continue
         pool = scanned.pools.get(name) if name in own_pools else scanned.splits[name]
-        for metric_name in samples[0].statistics or next(s.statistics for s in samples if s.statistics):
+        for metric_name in next((each.statistics for each in samples if each.statistics), ()):
             metric = score.load_metric(metric_name)
             title = titles.get(name, name)
             yield _row(samples, scanned, title=title, metric_name=metric_name, metric=metric, pool=pool)

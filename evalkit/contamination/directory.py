@@ -7,11 +7,14 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import atomic, manifest, text
+from evalkit.contamination import substrings
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
 from evalkit.errors import StorageError
@@ -21,39 +24,53 @@ LOCK = "scan.lock"
 SHARDS = "shards"
 INDEX = "index"
 KIND = "scan"
+VERSION = 2  # of what a shard's result holds
 CALLED = {
     "test": "test set, N, --kept or normaliser",
+    "results": "version of evalkit",
     "text_field": "--text-field",
+    "text_lines": "choice of --text-lines",
     "edited": "choice of --edited",
     "substrings": "choice of --substrings or --seed",
     "corpus": "--corpus",
 }
 
 
-def default(index: Index, places: Sequence[str], *, text_field: str | None) -> Path:
+def default(index: Index, settings: Any) -> Path:  # Any: scan.Settings, which imports this
     """Name a directory that only the same test set and the same places of a corpus lead to."""
     tasks = "+".join(dict.fromkeys(item.task.partition("/")[0] for item in index.items))[:60]
-    return Path("reports") / f"scan-{tasks}-{text.digest(identity(index, text_field), sorted(places), length=8)}"
+    return Path("reports") / f"scan-{tasks}-{text.digest(identity(index, settings), sorted(settings.corpus), length=8)}"
 
 
-def identity(index: Index, text_field: str | None) -> dict[str, Any]:  # Any: JSON
+def identity(index: Index, settings: Any) -> dict[str, Any]:  # Any: scan.Settings, JSON
     """List what decides which matches a document has."""
     looked = index.looked
-    drawn = None if looked.substrings is None else text.digest(looked.substrings.text.tobytes().hex(), length=64)
-    also = {"edited": looked.sketches is not None, "substrings": drawn}
-    return {"test": index.digest, "text_field": text_field, **also}
+    drawn = None if looked.substrings is None else substrings.digest(looked.substrings)
+    return {
+        "results": VERSION,
+        "test": index.digest,
+        "text_field": settings.text_field,
+        "text_lines": settings.text_lines,
+        "edited": looked.sketches is not None,
+        "substrings": drawn,
+    }
+
+
+def own_index() -> str:
+    """Name the folder in which this process shares its index with its workers."""
+    return f"{INDEX}-{socket.gethostname()}-{os.getpid()}"
 
 
 @contextlib.contextmanager
-def claim(directory: Path, described: dict[str, Any]) -> Iterator[None]:  # Any: JSON
-    """Hold the directory for this scan, made where it is missing.
+def claim(directory: Path, described: dict[str, Any], *, is_part: bool) -> Iterator[None]:  # Any: JSON
+    """Hold the directory for this scan, made where it is missing; parts of a job array hold it together.
 
     Raises StorageError where it cannot be written, another scan holds it, or it was made for another test set.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         present = {path.name for path in directory.iterdir()}
-        if present and FILE not in present and not present <= {LOCK, SHARDS, INDEX}:
+        if present and FILE not in present and not all(map(_is_ours, present)):
             raise StorageError(
                 f"{directory}: holds {sorted(present)[0]!r} but no {FILE}, so is not a scan; choose another --out"
             )
@@ -63,13 +80,17 @@ def claim(directory: Path, described: dict[str, Any]) -> Iterator[None]:  # Any:
         raise StorageError(atomic.explain(directory, error)) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if is_part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise StorageError(
                 f"{directory}: another scan is writing there; wait for it, stop it, or choose another --out"
             ) from error
         _compare(directory, described)
         yield
+
+
+def _is_ours(name: str) -> bool:
+    return name in (LOCK, SHARDS) or name.startswith((f"{INDEX}-", f".{FILE}."))
 
 
 def _compare(directory: Path, described: dict[str, Any]) -> None:  # Any: JSON
@@ -82,17 +103,16 @@ def _compare(directory: Path, described: dict[str, Any]) -> None:  # Any: JSON
         raise StorageError(f"{directory / FILE}: cannot be read, or damaged; choose another --out") from error
     if not isinstance(before, dict) or before.get("kind") != KIND:
         raise StorageError(f"{directory}: holds a run, not a scan; choose another --out")
-    was, now = ({**each.get("identity", {}), "corpus": _places(each)} for each in (before, described))
+    try:
+        was, now = ({**each["identity"], "corpus": sorted(each["settings"]["corpus"])} for each in (before, described))
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{directory / FILE}: damaged, or of another version; choose another --out") from error
     other = [CALLED[name] for name in now if was.get(name) != now[name]]
     if other:
         raise StorageError(f"{directory}: made for another {' and '.join(other)}; choose another --out")
 
 
-def _places(described: dict[str, Any]) -> list[str]:  # Any: JSON
-    return sorted(described["settings"]["corpus"])
-
-
-def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_field: str | None) -> dict[str, Any]:
+def describe(index: Index, settings: Any, shards: Sequence[Shard]) -> dict[str, Any]:  # Any: scan.Settings, JSON
     """List settings, hashes and versions for run.json."""
     fields = {name: str(value) if isinstance(value, Path) else value for name, value in _fields(settings).items()}
     files = {str(shard.path): shard.size for shard in shards}
@@ -100,7 +120,7 @@ def describe(index: Index, settings: object, shards: Sequence[Shard], *, text_fi
         json.dumps(
             {
                 "kind": KIND,
-                "identity": identity(index, text_field),
+                "identity": identity(index, settings),
                 "settings": fields,
                 "n": index.ngram,
                 "corpus": [{"file": name, "bytes": size} for name, size in files.items()],
@@ -143,6 +163,8 @@ def remove_stale(directory: Path, files: Sequence[Path]) -> None:
         if path.name not in wanted:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+    for path in directory.glob(f"{INDEX}-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def finish(directory: Path, described: dict[str, Any], *, signature: str, totals: dict[str, Any]) -> None:  # Any: JSON

@@ -22,7 +22,7 @@ from evalkit.contamination import processes, shard_scan
 from evalkit.contamination.corpus.documents import Reading
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.looked import Looked, look_for
-from evalkit.errors import StorageError, UsageError
+from evalkit.errors import EvalkitError, StorageError, UsageError
 
 BOARD = "board.npy"
 BOARD_COLUMNS = 3  # bytes of the file, documents and matches so far
@@ -37,7 +37,7 @@ class Job:
 
     number: int  # its row of the board
     shard: Shard
-    path: Path
+    path: Path  # absolute: Ray's tasks have a working directory of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,24 @@ def cluster(jobs: Sequence[Job], bench: Bench, *, workers: int | None) -> Iterat
             for reference in done:
                 ray.get(reference)
                 yield left.pop(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, EvalkitError):
+            raise error.cause from error
+        raise StorageError(explain(error)) from error
     except ray.exceptions.RayError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise StorageError(
-            f"a Ray task failed: {lines[-1].strip()}; every node needs evalkit, and the corpus and --out under the "
-            "same names (finished shards are kept)"
-        ) from error
+        raise StorageError(explain(error)) from error
     finally:
         for reference in left:
             ray.cancel(reference, force=True)
+
+
+def explain(error: Exception) -> str:
+    """Say in one line why a task failed, and what to do."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (
+        f"a Ray task failed: {lines[-1].strip()}; every node needs evalkit, and the corpus and --out under the same "
+        "names (finished shards are kept)"
+    )
 
 
 def connect() -> Any:  # Any: the module, which is an extra

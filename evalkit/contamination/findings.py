@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Findings:
     times: NDArray[np.int64]  # (E, 2) as matches.Found, those that were not kept too
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
     read: Account
+    is_cut: bool  # whether more edited copies or substrings were found than are kept
 
     def runs(self, example: int, test: Index) -> Runs:
         """Give the matches of one example as measures take them."""
@@ -53,29 +55,25 @@ class Findings:
             reach=rows[:, 2:3] + _unpacked(rows[:, 6]),
         )
 
-    def matches(self, example: int, test: Index) -> list[Match]:
-        """Give the matches of one example as records, the longest first."""
-        item, runs = test.items[example], self.runs(example, test)
-        rows = self.found[self.first[example] : self.first[example + 1]]
-        made = [
-            Match(
-                task=item.task,
-                example=item.id,
-                parts=measures.touched_parts(runs.choose(np.array([i]))),
-                word=int(row[1]),
-                words=int(row[2]),
-                document=self.name(int(row[3])),
-                begin=int(row[4]),
-                end=int(row[5]),
-            )
-            for i, row in enumerate(rows)
-        ]
-        return sorted(made, key=lambda match: -match.words)
+    def longest(self, example: int, test: Index) -> Match:
+        """Give the longest match of an example that has one, the first of equal ones."""
+        item, begin = test.items[example], int(self.first[example])
+        place = int(np.argmax(self.found[begin : self.first[example + 1], 2]))
+        row = self.found[begin + place]
+        return Match(
+            task=item.task,
+            example=item.id,
+            parts=measures.touched_parts(self.runs(example, test).choose(np.array([place]))),
+            word=int(row[1]),
+            words=int(row[2]),
+            document=self.name(int(row[3])),
+            begin=int(row[4]),
+            end=int(row[5]),
+        )
 
     def name(self, document: int) -> str:
         """Name a document by its file and its line or row there, from 1."""
-        place = int(np.searchsorted([first for _, first, _ in self.files], document, side="right")) - 1
-        path, first, before = self.files[place]
+        path, first, before = self.files[bisect_right(self.files, document, key=lambda file: file[1]) - 1]
         return f"{path}:{document - first + before + 1}"
 
 
@@ -90,10 +88,12 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     read = Account()
     named: list[tuple[Path, int, int]] = []
     times = np.zeros((len(test.items), 2), np.int64)
-    most = max(LEAST_KEPT, HELD // len(test.items))
-    found = Kept(FIELDS, by=(0,), length=2, limit=HELD, most=most)
-    copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=most)
-    contained = Kept(SUBSTRING_FIELDS, by=(0, 1), length=None, limit=HELD, most=most)
+    found = Kept(FIELDS, by=(0,), length=2, limit=HELD, most=_most(len(test.items)))
+    pieces = 0 if test.looked.sketches is None else len(test.looked.sketches.example)
+    copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=_most(pieces))
+    drawn = 0 if test.looked.substrings is None else len(test.looked.substrings.example)
+    contained = Kept(SUBSTRING_FIELDS, by=(0, 1), length=None, limit=HELD, most=_most(drawn))
+    is_cut = False
     for shard, path in files.items():
         result = shard_scan.load(path)
         if result is None:
@@ -105,18 +105,25 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
                 rows[:, document] += read.lines
                 kept.add(rows)
         times += hits.times
+        is_cut |= hits.is_cut
         read.add(shard, result.reading)
+    copies, substrings = copied.rows(), contained.rows()
     rows = found.rows()
     rows = rows[np.lexsort((rows[:, 4], rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Findings(
         found=rows,
         first=np.searchsorted(rows[:, 0], np.arange(len(test.items) + 1)),
-        edited=copied.rows() if test.looked.sketches is not None else None,
-        substrings=contained.rows() if test.looked.substrings is not None else None,
+        edited=copies if test.looked.sketches is not None else None,
+        substrings=substrings if test.looked.substrings is not None else None,
         times=times,
         files=tuple(named),
         read=read,
+        is_cut=is_cut or copied.is_cut or contained.is_cut,
     )
+
+
+def _most(groups: int) -> int:
+    return max(LEAST_KEPT, HELD // max(1, groups))
 
 
 def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
@@ -129,8 +136,7 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
     for number, item in enumerate(test.items):
         words, needed = test.length(number), test.needed(number)
         if needed is None:
-            found = None if contained is None else int(contained[number])
-            judged.append(Overlap(item.task, item.id, words, None, None, 0, 0, (), substrings=found))
+            judged.append(Overlap(item.task, item.id, words, None, None, 0, 0, (), substrings=contained.get(number)))
             continue
         kept = findings.runs(number, test)
         runs = kept.choose(kept.length >= needed)
@@ -144,30 +150,32 @@ def overlaps(findings: Findings, test: Index) -> tuple[Overlap, ...]:
                 longest=int(kept.length.max(initial=0)),
                 documents=len(np.unique(runs.document)),
                 parts=measures.touched_parts(runs),
-                edited=None if copied is None else copied.get(number, 0.0),
-                substrings=None if contained is None else int(contained[number]),
+                edited=copied.get(number),
+                substrings=contained.get(number),
             )
         )
     return tuple(judged)
 
 
-def _edited_shares(findings: Findings, test: Index) -> dict[int, float] | None:
-    """Give the largest share of each example's words that a document has in their order; None where not looked for."""
-    if findings.edited is None:
-        return None
+def _edited_shares(findings: Findings, test: Index) -> dict[int, float]:
+    """Give the largest share of each example's words that a document has in their order, where that was looked for."""
+    if findings.edited is None or test.looked.sketches is None:
+        return {}
     lengths = [test.length(number) for number in range(len(test.items))]
-    shares: dict[int, float] = {}
+    shares = dict.fromkeys(test.looked.sketches.example.tolist(), 0.0)
     for copy in edited.copies(findings.edited, lengths):
-        shares[copy.example] = max(shares.get(copy.example, 0.0), copy.share)
+        shares[copy.example] = max(shares[copy.example], copy.share)
     return shares
 
 
-def _substring_counts(findings: Findings, test: Index) -> NDArray[np.int64] | None:
-    """Count each example's substrings that the corpus holds, (E,); None where they were not looked for."""
-    if findings.substrings is None:
-        return None
-    found = np.unique(findings.substrings[:, :2], axis=0)
-    return np.bincount(found[:, 0], minlength=len(test.items))
+def _substring_counts(findings: Findings, test: Index) -> dict[int, int]:
+    """Count each example's substrings that the corpus holds, where any was looked for."""
+    if findings.substrings is None or test.looked.substrings is None:
+        return {}
+    counts = dict.fromkeys(test.looked.substrings.example.tolist(), 0)
+    for example, _ in np.unique(findings.substrings[:, :2], axis=0).tolist():
+        counts[example] += 1
+    return counts
 
 
 def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
@@ -231,7 +239,9 @@ def _write_parquet(
                 ]
                 for column, value in zip(columns, rows[:, 1:].T, strict=True):
                     if column == "document":
-                        values.append(pyarrow.array([findings.name(document) for document in value.tolist()]))
+                        known, places = np.unique(value, return_inverse=True)
+                        names = pyarrow.array([findings.name(document) for document in known.tolist()])
+                        values.append(names.take(pyarrow.array(places)))
                     else:
                         values.append(pyarrow.array(value, schema.field(column).type))
                 writer.write_table(pyarrow.table(values, schema=schema))

@@ -24,6 +24,7 @@ class Kept:
     is_cut: bool = False
     _parts: list[NDArray[np.int64]] = field(default_factory=list)
     _held: int = 0
+    _after: int = 0  # held after the last cut
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Take more rows, (M, columns)."""
@@ -31,7 +32,7 @@ class Kept:
             return
         self._parts.append(rows.copy())
         self._held += len(rows)
-        if self._held > 2 * self.limit:
+        if self._held > 2 * max(self.limit, self._after):
             self._cut()
 
     def rows(self) -> NDArray[np.int64]:
@@ -50,4 +51,4 @@ class Kept:
         begins = np.flatnonzero(is_new)
         rank = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
         rows = rows[np.sort(order[rank < self.most])]
-        self._parts, self._held, self.is_cut = [rows], len(rows), True
+        self._parts, self._held, self._after, self.is_cut = [rows], len(rows), len(rows), True

@@ -356,7 +356,6 @@ def _settings(name: str, given: str) -> dict[str, Any]:  # Any: whole numbers an
     return settings
 
 
-OF_ANY_LENGTH = {Gpt4.name}  # measures that need no words, so that no example is too short for them
 MEASURES = {
     each.name: each
     for each in (

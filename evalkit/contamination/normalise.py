@@ -1,7 +1,7 @@
 """Normalisers: what counts as a word when texts are compared.
 
 A normaliser is a pure function from a text to its words. It is written here in plain Python, which defines it, and as a
-table of code points, which the kernels of `ngrams` read. The tests hold both to the same words.
+table of code points, which `kernels.words` reads. The tests hold both to the same words.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ def run(
     """
     # Not forked: a copy of a process that runs threads, as Arrow does, may hang.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     try:
         with ProcessPoolExecutor(workers, mp_context=context, initializer=attend, initargs=(os.getpid(),)) as pool:
             try:
@@ -41,7 +42,7 @@ def run(
                         future.result()
                         yield left.pop(future)
             except BaseException:
-                for process in multiprocessing.active_children():
+                for process in set(multiprocessing.active_children()) - others:
                     process.terminate()
                 raise
     except BrokenProcessPool as error:

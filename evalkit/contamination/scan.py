@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,6 @@ class Settings:
         for flag, value in (("ngram", self.ngram), ("kept", self.kept), ("workers", self.workers)):
             if value is not None and not 1 <= value <= 1000:
                 raise UsageError(f"--{flag}: found {value}, expected 1 to 1000")
-        if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
-            raise UsageError(f"--shard: found {self.shard[0]}/{self.shard[1]}, expected i/n with i from 0 to n - 1")
         if self.engine not in ENGINES:
             raise UsageError(f"--engine: found {self.engine!r}, expected {' or '.join(ENGINES)}")
         if not self.corpus:
@@ -76,12 +75,14 @@ def scan(settings: Settings, *, on_progress: OnProgress = ignore) -> Outcome | N
     reported.
     """
     test, plan = prepare(settings)
-    directory = settings.out or directories.default(test, settings.corpus, text_field=settings.text_field)
-    described = directories.describe(test, settings, plan, text_field=settings.text_field)
-    with directories.claim(directory, described):
+    directory = settings.out or directories.default(test, settings)
+    described = directories.describe(test, settings, plan)
+    with directories.claim(directory, described, is_part=settings.shard is not None):
         files = {shard: directories.shard_file(directory, shard, seen=described["identity"]) for shard in plan}
         execute(files, test, settings=settings, directory=directory, on_progress=on_progress)
-        return None if settings.shard is not None else conclude(files, test, settings=settings, directory=directory)
+        if settings.shard is not None:
+            return None
+        return conclude(files, test, settings=settings, directory=directory, described=described)
 
 
 def merge(directory: Path) -> Outcome:
@@ -89,10 +90,13 @@ def merge(directory: Path) -> Outcome:
 
     Raises StorageError where a part is still missing.
     """
-    settings = replace(Settings(**directories.stored_settings(directory)), shard=None, out=directory)
+    try:
+        settings = replace(Settings(**directories.stored_settings(directory)), shard=None, out=directory)
+    except TypeError as error:
+        raise StorageError(f"{directory}: scanned by another version of evalkit; scan again with this one") from error
     test, plan = prepare(settings)
-    described = directories.describe(test, settings, plan, text_field=settings.text_field)
-    with directories.claim(directory, described):
+    described = directories.describe(test, settings, plan)
+    with directories.claim(directory, described, is_part=False):
         files = {shard: directories.shard_file(directory, shard, seen=described["identity"]) for shard in plan}
         missing = sum(not path.exists() for path in files.values())
         if missing:
@@ -100,10 +104,17 @@ def merge(directory: Path) -> Outcome:
                 f"{directory}: found the results of {len(files) - missing:,} of {len(files):,} shards; scan the parts "
                 "that are missing, or run the scan command without --shard"
             )
-        return conclude(files, test, settings=settings, directory=directory)
+        return conclude(files, test, settings=settings, directory=directory, described=described)
 
 
-def conclude(files: Mapping[Shard, Path], test: Index, *, settings: Settings, directory: Path) -> Outcome:
+def conclude(
+    files: Mapping[Shard, Path],
+    test: Index,
+    *,
+    settings: Settings,
+    directory: Path,
+    described: dict[str, Any],  # Any: JSON
+) -> Outcome:
     """Put the results of all shards together, judge the examples, and write the report."""
     found = findings.merge(files, test)
     found.read.left_out = shards.left_out(settings.corpus)
@@ -116,7 +127,6 @@ def conclude(files: Mapping[Shard, Path], test: Index, *, settings: Settings, di
     atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
     longest = scan_report.evidence(found, test)
     report_files.write(directory, shown, title="Contamination scan", more=(longest,))
-    described = directories.describe(test, settings, tuple(files), text_field=settings.text_field)
     directories.finish(
         directory, described, signature=scan_report.signature(found, test), totals=findings.totals(found)
     )
@@ -156,12 +166,12 @@ def execute(
     left: list[engines.Job] = []
     for shard, path in mine:
         result = shard_scan.load(path)
-        if result is None:
-            left.append(engines.Job(len(left), shard, path))
+        if result is None or result.reading.failure:  # whose cause may have passed
+            left.append(engines.Job(len(left), shard, path.absolute()))
         else:
             report.add(shard.bytes, result.reading.documents, len(result.hits.found))
     report.look(np.zeros((0, engines.BOARD_COLUMNS), np.int64))
-    folder = directory.resolve() / directories.INDEX
+    folder = directory.absolute() / directories.own_index()
     bench = engines.Bench(folder, test.looked, settings.text_field, report.look)
     workers = min(settings.workers or os.cpu_count() or 1, len(left))
     try:

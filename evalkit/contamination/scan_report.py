@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from evalkit import text
-from evalkit.contamination import boilerplate, normalise
+from evalkit.contamination import boilerplate, normalise, substrings
 from evalkit.contamination.edited import IS_COPY
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import SHORTEST, Index
@@ -138,9 +138,11 @@ def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iter
     cut = int((findings.times.sum(axis=1) > np.diff(findings.first)).sum())
     if cut:
         yield (
-            f"{cut:,} examples have more matches than are kept (those of {MOST} places in a part of the corpus, and "
-            "longer ones): verdicts and longest matches are exact, counts of documents and coverage lower bounds."
+            f"{cut:,} examples have more matches than are kept ({MOST} in a part of the corpus or fewer, and longer "
+            "ones): verdicts and longest matches are exact; counts of documents, coverage and boilerplate are bounds."
         )
+    if findings.is_cut:
+        yield "Some examples have more copies than are kept: the shares of long ones may be too low."
     yield from findings.read.unread()
     yield signature(findings, test)
 
@@ -159,6 +161,10 @@ def signature(findings: Findings, test: Index) -> str:
         f"documents:{read.documents}",
         f"evalkit:{version()}",
     ]
+    if findings.edited is not None:
+        parts.insert(-1, "edited")
+    if test.looked.substrings is not None:
+        parts.insert(-1, f"substrings:{substrings.digest(test.looked.substrings)[:DIGITS]}")
     return "|".join(parts)
 
 
@@ -170,7 +176,7 @@ def evidence(findings: Findings, test: Index) -> Table:
         key=lambda number: -int(findings.found[findings.first[number] : findings.first[number + 1], 2].max()),
     )
     for number in order[:EVIDENCE]:
-        match = findings.matches(number, test)[0]
+        match = findings.longest(number, test)
         words = test.words(number)[match.word : match.word + match.words]
         shown = " ".join(words[:WORDS_SHOWN]) + (" …" if len(words) > WORDS_SHOWN else "")
         parts = ", ".join(match.parts)

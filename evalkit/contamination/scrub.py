@@ -191,7 +191,7 @@ def claim(out: Path, described: dict[str, Any]) -> Iterator[None]:  # Any: JSON
     try:
         out.mkdir(parents=True, exist_ok=True)
         present = sorted(path.name for path in out.iterdir())
-        strange = [name for name in present if name not in (LOCK, f".{FILE}.partial")]
+        strange = [name for name in present if name != LOCK and not name.startswith(f".{FILE}.")]
         if FILE not in present and strange:
             raise StorageError(f"{out}: holds {strange[0]!r} but no {FILE}, so is not a scrub; choose another --out")
         with (out / LOCK).open("w") as lock:

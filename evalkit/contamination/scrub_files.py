@@ -26,7 +26,8 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from evalkit.contamination.corpus.documents import Reading, blocks, choose_field
+from evalkit.contamination.corpus.documents import Reading, blocks
+from evalkit.contamination.corpus.fields import choose_column, is_text
 from evalkit.contamination.corpus.shards import Compression, Shard
 from evalkit.errors import DataError
 
@@ -278,7 +279,7 @@ def _parquet(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str 
         with pyarrow.parquet.ParquetWriter(partial, schema, compression=codecs) as out:
             for table in _split_tables((file.read_row_group(group) for group in groups), cuts, name):
                 if table.num_rows:
-                    out.write_table(table, row_group_size=table.num_rows)
+                    out.write_table(_encode(table, name, {}), row_group_size=table.num_rows)
 
 
 def _arrow(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str | None) -> None:
@@ -298,20 +299,44 @@ def _arrow(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str | 
         tables = (pyarrow.Table.from_batches([batch]) for batch in batches)
         name = _column(opened.schema, text_field, source)
         out = stack.enter_context(_create(partial, source.compression))
-        with new(out, opened.schema) as writer:
+        # Of a dictionary, a file may hold additions and a stream may hold another one.
+        options = pyarrow.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+        known: dict[str, Any] = {}  # Any: pyarrow is untyped
+        with new(out, opened.schema, options=options) as writer:
             for table in _split_tables(tables, cuts, name):
-                for batch in table.combine_chunks().to_batches():
+                for batch in _encode(table.combine_chunks(), name, known).to_batches():
                     writer.write_batch(batch)
 
 
 def _column(schema: Any, text_field: str | None, source: Shard) -> str:  # Any: pyarrow is untyped
-    if text_field is not None:
-        return text_field
-    return choose_field({each.name for each in schema if _is_text(each.type)}, tuple(schema.names), source)
+    """Give the column that the scan read."""
+    name = choose_column(schema, text_field, source)
+    if name is None:
+        raise DataError(f"{source.path}: found no text in column {text_field!r}, unlike the scan; scan again")
+    return name
 
 
-def _is_text(kind: Any) -> bool:  # Any: pyarrow is untyped
-    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+def _encode(table: Any, name: str, known: dict[str, Any]) -> Any:  # Any: pyarrow is untyped
+    """Write the dictionaries of the text and the ids anew: the old one still holds what was cut from the rows.
+
+    `known` are the values of each column so far, which those of the table are added to.
+    """
+    import pyarrow.compute
+
+    for column in dict.fromkeys([name, ID]):
+        place = table.schema.get_field_index(column)
+        if place < 0 or not pyarrow.types.is_dictionary(table.schema.field(place).type):
+            continue
+        field = table.schema.field(place)
+        values = table.column(place).cast(field.type.value_type).combine_chunks()
+        old = known.get(column, values[:0])
+        seen = values.drop_null().unique()
+        added = seen.filter(pyarrow.compute.invert(pyarrow.compute.is_in(seen, value_set=old)))
+        known[column] = pyarrow.concat_arrays([old, added])
+        codes = pyarrow.compute.index_in(values, value_set=known[column]).cast(field.type.index_type)
+        made = pyarrow.DictionaryArray.from_arrays(codes, known[column], ordered=field.type.ordered)
+        table = table.set_column(place, field, made)
+    return table
 
 
 def _split_tables(tables: Iterable[Any], cuts: Iterator[Cut], name: str) -> Iterator[Any]:  # Any: pyarrow is untyped
@@ -335,7 +360,7 @@ def _split_table(row: Any, cut: Cut, name: str) -> Any:  # Any: pyarrow is untyp
     """Give a row once for each piece."""
     rows = pyarrow.concat_tables([row] * len(cut.kept))
     values: dict[str, list[str | None]] = {name: list(cut.kept)}
-    if ID in row.schema.names and name != ID and _is_text(row.schema.field(ID).type):
+    if ID in row.schema.names and name != ID and is_text(row.schema.field(ID).type):
         value = row.column(ID)[0].as_py()
         values[ID] = [None if value is None else f"{value}#{number}" for number in range(1, len(cut.kept) + 1)]
     for column, content in values.items():

@@ -37,6 +37,7 @@ class Hits:
     times: NDArray[np.int64]  # (E, 2) as matches.Found, those beyond matches.MOST too, which are not kept
     edited: NDArray[np.int64] | None  # (M, sketches.FIELDS); None where edited copies were not looked for
     substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS); None where they were not looked for
+    is_cut: bool  # whether there were more of the last two than are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,13 @@ def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int],
     kept = rows[:count]
     # Unclear lines are scanned after their block, and several examples match at one place: a fixed order of rows.
     order = np.lexsort((kept[:, 1], kept[:, 0], kept[:, 4], kept[:, 3]))
+    edits, parts = aligned.rows(), contained.rows()
     return Hits(
         found=kept[order],
         times=times,
-        edited=None if copies is None else aligned.rows(),
-        substrings=None if pieces is None else contained.rows(),
+        edited=None if copies is None else edits,
+        substrings=None if pieces is None else parts,
+        is_cut=aligned.is_cut or contained.is_cut,
     )
 
 
@@ -115,8 +118,8 @@ def load(path: Path) -> ShardResult | None:
     """Read a result back; None where there is none that is whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            others = (file[name] if name in file.files else None for name in ("edited", "substrings"))
-            hits = Hits(file["found"], file["times"], *others)
+            edits, parts = (file[name] if name in file.files else None for name in ("edited", "substrings"))
+            hits = Hits(file["found"], file["times"], edits, parts, bool(file["is_cut"]))
             return ShardResult(hits, Reading(**json.loads(str(file["reading"]))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

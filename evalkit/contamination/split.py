@@ -15,13 +15,16 @@ import numpy as np
 from evalkit import atomic
 from evalkit.contamination import directory as directories
 from evalkit.contamination import items, measures, scan_report
+from evalkit.contamination.edited import EditedCopy
 from evalkit.contamination.findings import REACH
-from evalkit.contamination.measures import OF_ANY_LENGTH, Measure, Runs
+from evalkit.contamination.measures import Measure, Runs
+from evalkit.contamination.substrings import Gpt4
 from evalkit.errors import DataError, StorageError, UsageError
 from evalkit.records import Overlap, Split
 
 DEFAULT = "gpt3"
 MANIFEST = "manifest.json"
+FLAGS = {EditedCopy.name: "edited", Gpt4.name: "substrings"}  # of a scan, for measures that need one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,10 @@ def splits(stored: Stored, *, measure: str = DEFAULT, threshold: float | None = 
     return tuple(_split(stored, task, runs, measure=measure, threshold=threshold) for task in stored.ngram)
 
 
-def values(stored: Stored, *, task: str, measure: str) -> dict[str, float]:
-    """Measure every scannable example of a task: its id and value, 0..1."""
-    found = _measure(stored, task, measure)
-    return _values(stored, task, stored_runs(stored), found)
+def values(stored: Stored, *, measure: str) -> dict[str, dict[str, float]]:
+    """Measure every scannable example: of each task, the examples' ids and values, 0..1."""
+    runs = stored_runs(stored)
+    return {task: _values(stored, task, runs, _measure(stored, task, measure)) for task in stored.ngram}
 
 
 def _split(
@@ -104,12 +107,19 @@ def _measure(stored: Stored, task: str, measure: str) -> Measure:
 
 
 def _values(stored: Stored, task: str, runs: Mapping[tuple[str, str], Runs], measure: Measure) -> dict[str, float]:
-    found = {}
-    for overlap in stored.overlaps:
-        is_scanned = overlap.is_dirty is not None or (measure.name in OF_ANY_LENGTH and overlap.words)
-        if overlap.task == task and is_scanned:
-            found[overlap.example] = measure.value(runs[task, overlap.example])
-    return found
+    here = [overlap for overlap in stored.overlaps if overlap.task == task]
+    if measure.n is None:  # no measure of words: the scan itself says what it looked for
+        if all(_looked_for(overlap, measure) is None for overlap in stored.overlaps):
+            flag = FLAGS[measure.name]
+            raise UsageError(f"--measure {measure.name}: the scan did not look for {flag}; scan with --{flag}")
+        known = [overlap for overlap in here if _looked_for(overlap, measure) is not None]
+    else:
+        known = [overlap for overlap in here if overlap.is_dirty is not None]
+    return {overlap.example: measure.value(runs[task, overlap.example]) for overlap in known}
+
+
+def _looked_for(overlap: Overlap, measure: Measure) -> float | None:
+    return overlap.edited if measure.name == EditedCopy.name else overlap.substrings
 
 
 def stored_runs(stored: Stored) -> dict[tuple[str, str], Runs]:

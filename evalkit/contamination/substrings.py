@@ -23,6 +23,7 @@ from evalkit.contamination.kernels import matches, substrings
 from evalkit.contamination.kernels.octets import PADDING
 from evalkit.contamination.kernels.substrings import FIELDS, Progress, Substrings, room
 from evalkit.errors import UsageError
+from evalkit.text import digest as text_digest
 from evalkit.text import generator, shuffled
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ def draw(item: Item, *, seed: int) -> tuple[str, ...]:
         return (kept,) if kept else ()
     order = shuffled(len(kept) - LENGTH + 1, generator("substrings", seed, item.task, item.id))
     return tuple(kept[begin : begin + LENGTH] for begin in islice(order, DRAWN))
+
+
+def digest(index: Substrings) -> str:
+    """Hash the substrings that were drawn."""
+    return text_digest(index.text.tobytes().hex(), length=64)
 
 
 def build(items: Sequence[Item], *, seed: int = 0) -> Substrings:

@@ -10,6 +10,8 @@ from evalkit.contamination.corpus.block import PLACES, Reading
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.errors import DataError
 
+FIRST_FAILURES = 3  # told one by one
+
 
 @dataclass(slots=True)
 class Account:
@@ -20,7 +22,8 @@ class Account:
     text_bytes: int = 0
     trouble: dict[str, int] = field(default_factory=dict)  # what kept a line from being read -> how often
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the first places of each
-    failures: tuple[tuple[str, str], ...] = ()  # file, and why the rest of it could not be read
+    failures: tuple[tuple[str, str], ...] = ()  # file, and why the rest of it, or a part, could not be read
+    failures_before: dict[str, int] = field(default_factory=dict)  # of each file: failures before its last shard
     left_out: tuple[Path, ...] = ()  # files among the corpus that are none of it
     _lines: dict[Path, int] = field(default_factory=dict)  # of each file so far
 
@@ -35,6 +38,7 @@ class Account:
             self.trouble[what] = self.trouble.get(what, 0) + count
             named = tuple(f"{shard.path}:{before + line + 1}" for line in reading.places[what])
             self.places[what] = (*self.places.get(what, ()), *named)[:PLACES]
+        self.failures_before[str(shard.path)] = len(self.failures)
         if reading.failure:
             self.failures = (*self.failures, (str(shard.path), reading.failure))
         self.lines += reading.lines
@@ -47,11 +51,25 @@ class Account:
         for what, count in self.trouble.items():
             named = "line or row" if count == 1 else "lines or rows"
             yield f"Not read: {count:,} {named} with {what}, the first at {', '.join(self.places[what][:3])}."
-        for file, reason in self.failures:
-            yield f"Not read: the rest of {file} ({reason})."
-        if self.left_out:
-            named = "file" if len(self.left_out) == 1 else "files"
-            yield f"Not read: {len(self.left_out):,} {named} of another kind, the first {self.left_out[0]}."
+        for number, (file, reason) in enumerate(self.failures[:FIRST_FAILURES]):
+            if number < self.failures_before.get(file, 0):
+                yield f"Not read: a part of {file} ({reason}); line numbers after it are too low."
+            else:
+                yield f"Not read: the rest of {file} ({reason})."
+        if more := len(self.failures[FIRST_FAILURES:]):
+            named = "file or part of one" if more == 1 else "files or parts of them"
+            yield f"Not read: {more:,} more {named} that broke off."
+        folders = {path: None for path in self.left_out if path.is_dir()}
+        if folders:
+            named = "folder" if len(folders) == 1 else "folders"
+            yield (
+                f"Not read: {len(folders):,} {named} that a glob matches or a link leads to, the first "
+                f"{next(iter(folders))}; give such a folder by its name."
+            )
+        files = [path for path in self.left_out if path not in folders]
+        if files:
+            named = "file" if len(files) == 1 else "files"
+            yield f"Not read: {len(files):,} {named} of another kind, the first {files[0]}."
 
     def refuse_nothing(self) -> None:
         """Raise DataError where no document was read: a test set is not clean because nobody looked."""

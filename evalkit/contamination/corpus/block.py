@@ -13,6 +13,8 @@ from evalkit.contamination.kernels.matches import Texts
 from evalkit.contamination.kernels.octets import PADDING, is_utf8
 
 PLACES = 20  # named of each kind of trouble
+MOST_ZEROS = 4  # one byte in so many, in a text
+ZEROS = "zero bytes, as UTF-16 has them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ def of_bytes(texts: Sequence[bytes], numbers: Sequence[int]) -> Block:
 def of_strings(texts: Sequence[str], numbers: Sequence[int]) -> Block:
     """Make a block of strings; half of a surrogate pair becomes a question mark."""
     return of_bytes([text.encode("utf-8", "replace") for text in texts], numbers)
+
+
+def has_zeros(raw: NDArray[np.uint8]) -> bool:
+    """Whether more of the bytes are zero than in any text that is UTF-8."""
+    return MOST_ZEROS * (len(raw) - int(np.count_nonzero(raw))) > len(raw)
 
 
 def valid(block: Block, reading: Reading) -> Iterator[Block]:

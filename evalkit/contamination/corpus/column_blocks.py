@@ -82,7 +82,8 @@ def _of_column(column: Any, reading: Reading, limits: Limits) -> Iterator[Block]
     """Take an array of strings as it lies in memory, in blocks of a size that can be held."""
     step = max(1, len(column) * limits.block // max(1, column.nbytes))
     for begin in range(0, len(column), step):
-        part = column.slice(begin, step)
+        # Before nulls are looked for, which categories may have among their values, and views cannot drop.
+        part = column.slice(begin, step).cast(pyarrow.large_string())
         first = reading.lines
         reading.lines += len(part)
         numbers = np.arange(first, first + len(part), dtype=np.int64)
@@ -93,7 +94,6 @@ def _of_column(column: Any, reading: Reading, limits: Limits) -> Iterator[Block]
             part, numbers = part.drop_null(), numbers[~absent]
         if len(part) == 0:
             continue
-        part = part.cast(pyarrow.large_string())
         _, offsets, data = part.buffers()
         places = np.frombuffer(offsets, np.int64)[part.offset : part.offset + len(part) + 1]
         size = int(places[-1] - places[0])

@@ -9,18 +9,18 @@ import json
 from collections.abc import Iterator
 from typing import IO
 
+import numpy as np
 import pyarrow
 
 from evalkit.contamination.corpus import column_blocks, line_blocks
-from evalkit.contamination.corpus.block import PLACES, Block, Limits, Reading, of_bytes, of_strings, valid
+from evalkit.contamination.corpus.block import ZEROS, Block, Limits, Reading, has_zeros, of_bytes, of_strings, valid
 from evalkit.contamination.corpus.fields import USUAL_FIELDS, choose_field, text_of_row
 from evalkit.contamination.corpus.shards import Shard
 
-__all__ = ["PLACES", "Block", "Reading", "blocks", "choose_field"]
+__all__ = ["Block", "Reading", "blocks"]
 
 BLOCK_BYTES = 4 << 20
 LONGEST_DOCUMENT = 1 << 29  # bytes; one that is longer ends its shard, as a decompression bomb would
-MOST_ZEROS = 4  # one byte in so many, in a text
 
 
 def blocks(shard: Shard, reading: Reading, *, text_field: str | None) -> Iterator[Block]:
@@ -83,8 +83,8 @@ def _text(shard: Shard, reading: Reading, limits: Limits) -> Iterator[Block]:
     if len(raw) > limits.longest:
         raise OSError(f"a text of more than {limits.longest:,} bytes; write it as JSON lines")
     reading.lines += 1
-    if MOST_ZEROS * raw.count(0) > len(raw):
-        reading.count("zero bytes, as UTF-16 has them", 0)
+    if has_zeros(np.frombuffer(raw, np.uint8)):
+        reading.count(ZEROS, 0)
         return
     yield from valid(of_bytes([raw.removeprefix(line_blocks.BOM)], [0]), reading)
 

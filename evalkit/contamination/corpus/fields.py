@@ -28,13 +28,14 @@ def choose_field(texts: set[str], names: tuple[str, ...], shard: Shard) -> str:
 
 def choose_column(schema: Any, text_field: str | None, shard: Shard) -> str | None:  # Any: pyarrow is untyped
     """Choose the column of text; None where `text_field` is none. Raises DataError where it is left open."""
-    texts = {each.name for each in schema if _is_text(each.type)}
+    texts = {each.name for each in schema if is_text(each.type)}
     if text_field is not None:
         return text_field if text_field in texts else None
     return choose_field(texts, tuple(f"{each.name} ({each.type})" for each in schema), shard)
 
 
-def _is_text(kind: Any) -> bool:  # Any: pyarrow is untyped
+def is_text(kind: Any) -> bool:  # Any: pyarrow is untyped
+    """Whether a column of this Arrow type holds texts."""
     types = pyarrow.types
     if types.is_dictionary(kind):  # as pandas writes categories
         kind = kind.value_type

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.contamination.corpus.block import Block, Limits, Reading, of_strings, valid
+from evalkit.contamination.corpus.block import ZEROS, Block, Limits, Reading, has_zeros, of_strings, valid
 from evalkit.contamination.corpus.byte_lines import Room, whole_lines
 from evalkit.contamination.corpus.fields import USUAL_FIELDS, choose_field, text_of_row
 from evalkit.contamination.corpus.shards import Shard
@@ -28,13 +28,25 @@ def of_json(shard: Shard, reading: Reading, *, text_field: str | None, limits: L
 
 
 def of_text(shard: Shard, reading: Reading, *, limits: Limits) -> Iterator[Block]:
-    """Yield the lines of a shard of text, without their ends; those without more than blanks are counted alone."""
-    is_first = shard.begin == 0
+    """Yield the lines of a shard of text, without their ends; those without more than blanks are counted alone.
+
+    Where the first block has the zero bytes of UTF-16, no line of the shard is a document.
+    """
+    is_utf16: bool | None = None
     for room, end, position in whole_lines(shard, limits):
         reading.position = position
-        begin = len(BOM) if is_first and bytes(room.raw[: min(end, len(BOM))]) == BOM else 0
-        is_first = False
-        taken = _room_for(room, json_lines.count_lines(room.raw, 0, end))
+        is_first = is_utf16 is None
+        if is_utf16 is None:
+            is_utf16 = has_zeros(room.raw[:end])
+        lines = json_lines.count_lines(room.raw, 0, end)
+        if is_utf16:
+            for line in range(reading.lines, reading.lines + lines):
+                reading.count(ZEROS, line)
+            reading.lines += lines
+            continue
+        has_mark = is_first and shard.begin == 0 and bytes(room.raw[: min(end, len(BOM))]) == BOM
+        begin = len(BOM) if has_mark else 0
+        taken = _room_for(room, lines)
         texts, lines = text_lines.read(room.raw, begin, end, taken)
         first = reading.lines
         reading.lines += lines

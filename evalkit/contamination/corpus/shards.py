@@ -55,11 +55,6 @@ class Shard:
         """Whether the path leads to a file."""
         return self.form != "hub"
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the shard is all of its file."""
-        return self.of == 1
-
 
 def plan(places: Sequence[str], *, text_lines: bool = False, shard_bytes: int | None = None) -> tuple[Shard, ...]:
     """List the shards of files, folders, globs and datasets of the hub (`hub:OWNER/NAME:CONFIG@SPLIT`).
@@ -85,11 +80,23 @@ def plan(places: Sequence[str], *, text_lines: bool = False, shard_bytes: int | 
 
 
 def left_out(places: Sequence[str]) -> tuple[Path, ...]:
-    """List what folders and globs hold beside the corpus: files of other kinds, links to nowhere or to folders."""
+    """List what folders and globs hold beside the corpus: files of other kinds, links to nowhere or to folders.
+
+    A folder that a glob matches is among them where it holds files that no place names.
+    """
+    on_disk = [place for place in places if not hub.is_place(place)]
     found: dict[Path, None] = {}
-    for place in places:
-        if not hub.is_place(place):
-            found.update(dict.fromkeys(path for path in _below(place) if not _is_corpus(path)))
+    for place in on_disk:
+        found.update(dict.fromkeys(path for path in _below(place) if not _is_corpus(path)))
+    folders = [folder for place in on_disk for folder in _folders(place)]
+    read = (
+        {path.resolve() for place in on_disk for path in (Path(place).expanduser(), *_below(place))}
+        if folders
+        else set()
+    )
+    for folder in folders:
+        if any(_is_corpus(path) and path.resolve() not in read for path in _below(str(folder))):
+            found[folder] = None
     return tuple(found)
 
 
@@ -139,6 +146,15 @@ def _below(place: str) -> list[Path]:
     return sorted(each for each in found if each.is_symlink() or not each.is_dir())
 
 
+def _folders(place: str) -> list[Path]:
+    """List the folders that a glob matches, which are not entered for it."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return []
+    found = map(Path, glob.glob(str(path), recursive=True))
+    return sorted(each for each in found if each.is_dir() and not each.is_symlink())
+
+
 def _is_corpus(path: Path) -> bool:
     return path.is_file() and kind(path) is not None
 
@@ -155,7 +171,7 @@ def _of_file(path: Path, shard_bytes: int, *, text_lines: bool) -> list[Shard]:
     size = status.st_size
     if form == "text" and text_lines:
         form = "text-lines"
-    if compression is None and path.suffix == ".json" and _begins_array(path):
+    if compression is None and path.suffix.lower() == ".json" and _begins_array(path):
         form = "array"
     if form == "parquet":
         groups = _row_groups(path)

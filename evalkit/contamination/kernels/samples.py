@@ -89,7 +89,7 @@ def sample(texts, first, fold, sampling, words, taken, count, place):
             if past >= end:
                 break
             # Never begin between words of one character.
-            back = last
+            back = min(last, n - 1)  # with shingles of one word none is left over
             while back > 0 and words.begin[back] == words.begin[back - 1]:
                 back -= 1
             begin, start, ahead = words.begin[back], last - back, ahead + back

@@ -55,9 +55,10 @@ class Scheme:
         normalise.find(self.normaliser)
         if self.scale not in [1 << bits for bits in range(17)]:
             raise UsageError(f"--scale: found {self.scale}, expected a power of two from 1 to 65536")
-        for flag, value, most in (("shingle", self.shingle, 32), ("seed", self.seed + 1, 1 << 63)):
-            if not 1 <= value <= most:
-                raise UsageError(f"--{flag}: found {getattr(self, flag)}, which is out of range")
+        if not 1 <= self.shingle <= 32:
+            raise UsageError(f"--shingle: found {self.shingle}, expected 1 to 32")
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"a sketch's seed: found {self.seed}, expected 0 to {(1 << 63) - 1}")
 
     @property
     def tag(self) -> str:
@@ -111,9 +112,10 @@ def build(
     scheme: Scheme,
     text_field: str | None = None,
     workers: int | None = None,
+    left_out: Sequence[Path] = (),
     on_progress: OnProgress = ignore,
 ) -> Built:
-    """Sketch a corpus, as shards.plan lists it, into the file `out`.
+    """Sketch a corpus, as shards.plan lists it, into the file `out`, which also tells what shards.left_out lists.
 
     A build that was stopped goes on where it was. The bytes of the sketch depend on the corpus and the scheme alone.
     Raises DataError where nothing could be read, StorageError where `out` exists or cannot be written; single lines
@@ -121,9 +123,11 @@ def build(
     """
     sample(plan, out, scheme=scheme, text_field=text_field, workers=workers, on_progress=on_progress)
     stems = {shard: _stem(shard, out, scheme, text_field) for shard in plan}
+    # A sketch beside its corpus: what a stopped build left is none of it.
+    beside = tuple(path for path in left_out if _parts(out).resolve() not in path.resolve().parents)
     try:
-        built = _merge(stems, out, scheme=scheme, on_progress=on_progress)
-        _remove(stems[plan[0]].parent)
+        built = _merge(stems, out, scheme=scheme, left_out=beside, on_progress=on_progress)
+        _remove(_parts(out))
     except OSError as error:
         raise StorageError(atomic.explain(out, error)) from error
     return built
@@ -141,15 +145,17 @@ def sample(
     """Take the samples of shards that are not there yet, beside `out`, for `build` to merge.
 
     So a job array can share a corpus: each job samples its part of the plan, and one `build` of all follows.
+    Raises UsageError for `workers` out of range, StorageError where `out` exists or the disk refuses.
     """
+    if workers is not None and not 1 <= workers <= 1000:
+        raise UsageError(f"--workers: found {workers}, expected 1 to 1000")
     if out.exists():
         raise StorageError(f"{out}: there is such a file already; remove it, or choose another --out")
-    folder = out.with_name(f"{out.name}.parts")
     jobs = [(shard, _stem(shard, out, scheme, text_field)) for shard in plan]
     total = max(1, sum(shard.bytes for shard in plan) >> 20)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        left = [(shard, stem) for shard, stem in jobs if sketch_runs.load(stem) is None]
+        _parts(out).mkdir(parents=True, exist_ok=True)
+        left = [(shard, stem) for shard, stem in jobs if not _is_sampled(stem)]
         done = sum(shard.bytes for shard in plan) - sum(shard.bytes for shard, _ in left)
         on_progress(Progress("sketching", min(done >> 20, total), total))
         for shard in _run(left, scheme, text_field, workers):
@@ -157,6 +163,12 @@ def sample(
             on_progress(Progress("sketching", min(done >> 20, total), total, shard.path.name))
     except OSError as error:
         raise StorageError(atomic.explain(out, error)) from error
+
+
+def _is_sampled(stem: Path) -> bool:
+    """Whether a shard's sample is there, of all of the shard: what kept some of it from being read may have passed."""
+    found = sketch_runs.load(stem)
+    return found is not None and found.reading.failure is None
 
 
 def _run(
@@ -221,16 +233,35 @@ def read_scheme(sketch: SketchFile) -> Scheme:
     return scheme
 
 
+def say_unread(sketch: SketchFile) -> Iterator[str]:
+    """Say what of the corpus a sketch does not have, as its build did."""
+    header = sketch.header
+    return Account(
+        trouble=header["trouble"],
+        places=header["unread"],
+        failures=tuple((file, reason) for file, reason in header["failures"]),
+        left_out=tuple(map(Path, header.get("left_out", ()))),  # older sketches do not tell
+    ).unread()
+
+
+def _parts(out: Path) -> Path:
+    """Name the folder that a sketch is made in."""
+    return out.with_name(f"{out.name}.parts")
+
+
 def _stem(shard: Shard, out: Path, scheme: Scheme, text_field: str | None) -> Path:
     """Name a shard's sample, but for the suffix: another version of the corpus, another name."""
     seen = [str(shard.path), shard.form, shard.begin, shard.end, shard.of, shard.size, shard.modified]
-    return out.with_name(f"{out.name}.parts") / text.digest(seen, scheme.tag, text_field, length=24)
+    return _parts(out) / text.digest(seen, scheme.tag, text_field, length=24)
 
 
-def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progress: OnProgress) -> Built:
+def _merge(
+    stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, left_out: tuple[Path, ...], on_progress: OnProgress
+) -> Built:
     """Merge the samples of all shards into the file."""
     sampled = _add_up(stems)
     read = sampled.read
+    read.left_out = left_out
     layout = sketch_file.lay_out(sum(len(np.load(path, mmap_mode="r")) for path, _ in sampled.runs), sampled.count)
     header = {
         "scheme": asdict(scheme),
@@ -241,10 +272,12 @@ def _merge(stems: Mapping[Shard, Path], out: Path, *, scheme: Scheme, on_progres
         "trouble": read.trouble,
         "unread": read.places,
         "failures": read.failures,
+        "left_out": [str(path) for path in left_out],
     }
     kept = sketch_file.write(
         out,
         layout,
+        folder=_parts(out),
         batches=sketch_runs.merge(sampled.runs, layout, on_progress),
         lines=(each.lines for stem in stems.values() if (each := sketch_runs.load(stem))),
         header=header,

@@ -71,16 +71,18 @@ def write(
     path: Path,
     layout: Layout,
     *,
+    folder: Path,
     batches: Iterable[tuple[NDArray[np.uint64], NDArray[np.uint64]]],
     lines: Iterable[NDArray[np.uint32]],
     header: dict[str, Any],  # Any: JSON
 ) -> int:
     """Write a sketch whole or not at all, and give its records; OSError where the disk refuses.
 
-    `batches` gives the hashes and places of each of the layout's batches, in order.
+    It is put together in `folder`, on the same disk. `batches` gives the hashes and places of each of the layout's
+    batches, in order.
     """
     names = ("records", "lines", "starts", "checks", "of_lines")
-    partial = {name: path.with_name(f".{path.name}.{os.getpid()}.{name}") for name in names}
+    partial = {name: folder / f"{name}.{os.getpid()}.partial" for name in names}
     try:
         with ExitStack() as stack:
             files = {name: stack.enter_context(place.open("wb")) for name, place in partial.items()}
@@ -196,6 +198,8 @@ class SketchFile:
 
         Raises DataError where a page that is read is damaged.
         """
+        if not len(hashes):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         asked: list[NDArray[np.int64]] = []
         places: list[NDArray[np.int64]] = []
         pages, first = np.unique(hashes >> np.uint64(64 - self.layout.bits), return_index=True)
@@ -211,8 +215,7 @@ class SketchFile:
             wide[:, : self.layout.width] = rows[at, 2:]
             asked.append(number)
             places.append(wide.view("<i8")[:, 0])
-        none = np.zeros(0, np.int64)
-        return np.concatenate([none, *asked]), np.concatenate([none, *places])
+        return np.concatenate(asked), np.concatenate(places)
 
     def _page(self, page: int) -> NDArray[np.uint8]:
         begin, end = int(self._starts[page]), int(self._starts[page + 1])

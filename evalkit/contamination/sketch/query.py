@@ -258,10 +258,7 @@ def _notes(sketch: SketchFile, share: float) -> Iterator[str]:
         f"The corpus: {header['documents']:,} documents with {header['text_bytes'] / 1e6:,.1f} MB of text, in a sketch "
         f"of {size / 1e6:,.1f} MB, {corpus_sketch.kilobytes(size, header['text_bytes'])}."
     )
-    for what, count in header["trouble"].items():
-        yield f"Not read: {count:,} lines or rows with {what}, the first at {', '.join(header['unread'][what][:3])}."
-    for file, reason in header["failures"]:
-        yield f"Not read: the rest of {file} ({reason})."
+    yield from corpus_sketch.say_unread(sketch)
 
 
 def _signature(sketch: SketchFile, items: Sequence[Item], share: float) -> str:
