@@ -106,9 +106,7 @@ def check_scan(settings: Settings) -> None:
     from evalkit.contamination import self_test
 
     test, plan = scanning.prepare(settings)
-    result = self_test.measure(
-        test, plan, text_field=settings.text_field, seed=settings.seed, is_edited=settings.is_edited
-    )
+    result = self_test.measure(test, plan, text_field=settings.text_field, seed=settings.seed)
     show(self_test.table(result))
     if result.lost:
         raise typer.Exit(1)

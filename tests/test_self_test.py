@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.contamination import copy_kinds, index, normalise, self_test
+from evalkit.contamination import copy_kinds, edited, index, normalise, self_test
 from evalkit.contamination.copy_kinds import KINDS
 from evalkit.contamination.corpus import shards
 from evalkit.contamination.index import Index, Item, Part
@@ -51,9 +51,11 @@ def corpus(folder: Path) -> Path:
 
 
 def measure(test: Index, place: Path, *, asked: int = 200, seed: int = 0, is_edited: bool = False) -> SelfTest:
-    return self_test.measure(
-        test, shards.plan([str(place)]), text_field=None, seed=seed, examples=asked, is_edited=is_edited
-    )
+    kernel = test.looked.kernel
+    if is_edited:
+        sketches = edited.build(kernel.values, kernel.first)
+        test = replace(test, looked=replace(test.looked, sketches=sketches))
+    return self_test.measure(test, shards.plan([str(place)]), text_field=None, seed=seed, examples=asked)
 
 
 def found(result: SelfTest) -> dict[str, int]:
@@ -168,14 +170,14 @@ def test_a_sample_of_many_small_files_ends_where_it_has_enough(tmp_path: Path) -
     for number in range(40):
         (tmp_path / f"{number}.txt").write_text(f"{number} " * 50)  # 100 or 150 bytes
     plan = shards.plan([str(tmp_path)])
-    result = self_test.measure(made(examples(3)), plan, text_field=None, sample_bytes=2_000, is_edited=False)
+    result = self_test.measure(made(examples(3)), plan, text_field=None, sample_bytes=2_000)
     assert result.text_bytes in range(2_000, 2_150)
     assert result.documents == result.shards < 20
 
 
 def test_a_long_document_gives_what_there_is_room_for(tmp_path: Path) -> None:
     plan = shards.plan([str(write(tmp_path / "corpus.jsonl", ["é" * 1_000, "b"]))])
-    result = self_test.measure(made(examples(3)), plan, text_field=None, sample_bytes=101, is_edited=False)
+    result = self_test.measure(made(examples(3)), plan, text_field=None, sample_bytes=101)
     assert (result.text_bytes, result.documents, found(result)["verbatim"]) == (101, 1, 3)
 
 

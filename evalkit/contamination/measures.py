@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.contamination.edited import EditedCopy
+from evalkit.contamination.kernels.matches import SKIPS
 from evalkit.contamination.substrings import Gpt4
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 
-SKIPS = 4  # words of a span that may differ at most, so far a scan follows it (Llama 2, A.6)
 PREFIX = 10  # words at the front of a span that may not differ (Llama 2, A.6)
 
 

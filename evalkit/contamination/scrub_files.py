@@ -279,7 +279,7 @@ def _parquet(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str 
         with pyarrow.parquet.ParquetWriter(partial, schema, compression=codecs) as out:
             for table in _split_tables((file.read_row_group(group) for group in groups), cuts, name):
                 if table.num_rows:
-                    out.write_table(_encode(table, name, {}), row_group_size=table.num_rows)
+                    out.write_table(_forget(table, name, {}), row_group_size=table.num_rows)
 
 
 def _arrow(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str | None) -> None:
@@ -304,7 +304,7 @@ def _arrow(source: Shard, partial: Path, cuts: Iterator[Cut], text_field: str | 
         known: dict[str, Any] = {}  # Any: pyarrow is untyped
         with new(out, opened.schema, options=options) as writer:
             for table in _split_tables(tables, cuts, name):
-                for batch in _encode(table.combine_chunks(), name, known).to_batches():
+                for batch in _forget(table.combine_chunks(), name, known).to_batches():
                     writer.write_batch(batch)
 
 
@@ -316,18 +316,23 @@ def _column(schema: Any, text_field: str | None, source: Shard) -> str:  # Any: 
     return name
 
 
-def _encode(table: Any, name: str, known: dict[str, Any]) -> Any:  # Any: pyarrow is untyped
-    """Write the dictionaries of the text and the ids anew: the old one still holds what was cut from the rows.
+def _forget(table: Any, name: str, known: dict[str, Any]) -> Any:  # Any: pyarrow is untyped
+    """Make the texts and ids anew: dictionaries and the buffers of views still hold what was cut from the rows.
 
-    `known` are the values of each column so far, which those of the table are added to.
+    `known` are the values of each dictionary so far, which those of the table are added to.
     """
     import pyarrow.compute
 
     for column in dict.fromkeys([name, ID]):
         place = table.schema.get_field_index(column)
-        if place < 0 or not pyarrow.types.is_dictionary(table.schema.field(place).type):
+        if place < 0:
             continue
         field = table.schema.field(place)
+        if pyarrow.types.is_string_view(field.type):
+            whole = table.column(place).cast(pyarrow.large_string())
+            table = table.set_column(place, field, whole.cast(field.type))
+        if not pyarrow.types.is_dictionary(field.type):
+            continue
         values = table.column(place).cast(field.type.value_type).combine_chunks()
         old = known.get(column, values[:0])
         seen = values.drop_null().unique()

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -117,7 +117,6 @@ def measure(
     seed: int = 0,
     examples: int = 200,
     sample_bytes: int = 8 << 20,
-    is_edited: bool,
 ) -> SelfTest:
     """Plant copies of `examples` scannable examples, or of all where there are fewer, and look for them.
 
@@ -134,14 +133,10 @@ def measure(
     chosen = islice(shuffled(len(scannable), generator("self-test", seed)), examples)
     originals = [_original(test, scannable[at], sample, seed=seed) for at in chosen]
     others = list(islice((word for text in sample.texts for word in words(text[:SHOWN])), VOCABULARY))
-    kernel, sketches = test.looked.kernel, test.looked.sketches
-    if is_edited and sketches is None:
-        sketches = edited.build(kernel.values, kernel.first)
-    searched = replace(test, looked=replace(test.looked, sketches=sketches if is_edited else None))
     return SelfTest(
-        kinds=tuple(_plant(kind, originals, searched, others=others, seed=seed) for kind in KINDS),
-        null=_plant(SHUFFLED, originals, searched, others=others, seed=seed),
-        already_there=_already_there(originals, searched, sample),
+        kinds=tuple(_plant(kind, originals, test, others=others, seed=seed) for kind in KINDS),
+        null=_plant(SHUFFLED, originals, test, others=others, seed=seed),
+        already_there=_already_there(originals, test, sample),
         examples=len(originals),
         scannable=len(scannable),
         documents=len(sample.texts),

@@ -14,7 +14,8 @@ def drop_stale_code(folder: Path) -> None:
 
     numba looks at a kernel's own file alone, and would go on with what was compiled of another file's functions before.
     """
-    sources = sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+    files = [*sorted(folder.glob("*.py")), folder.parent / "normalise.py"]  # whose constants are compiled in
+    sources = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     cache = folder / "__pycache__"
     with contextlib.suppress(OSError):  # a folder that cannot be written to: its files came all at once
         if (cache / STAMP).exists() and (cache / STAMP).read_text() == sources:
