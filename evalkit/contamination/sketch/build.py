@@ -240,7 +240,8 @@ def say_unread(sketch: SketchFile) -> Iterator[str]:
         trouble=header["trouble"],
         places=header["unread"],
         failures=tuple((file, reason) for file, reason in header["failures"]),
-        left_out=tuple(map(Path, header.get("left_out", ()))),  # older sketches do not tell
+        failures_before=header["failures_before"],
+        left_out=tuple(map(Path, header["left_out"])),
     ).unread()
 
 
@@ -272,6 +273,7 @@ def _merge(
         "trouble": read.trouble,
         "unread": read.places,
         "failures": read.failures,
+        "failures_before": read.failures_before,
         "left_out": [str(path) for path in left_out],
     }
     kept = sketch_file.write(
