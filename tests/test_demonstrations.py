@@ -8,7 +8,7 @@ import pytest
 
 from evalkit import dataset, stats, task
 from evalkit.contamination import items
-from evalkit.contamination.compare import Row, compare
+from evalkit.contamination.compare import Outcome, Row, compare
 from evalkit.contamination.demonstrations import Demonstrations, judge
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
@@ -93,7 +93,7 @@ def say_one(_: Request) -> str:
     return " 1\n"
 
 
-def compared(folder: Path, *tasks: Path, shots: int, data: Path | None = None) -> tuple[Row, tuple[str, ...]]:
+def compared(folder: Path, *tasks: Path, shots: int, data: Path | None = None) -> tuple[Row, Outcome]:
     """Run the first task, scan for all, and compare."""
     other = None if data is None else str(data)
     settings = Settings(tasks=(str(tasks[0]),), data=other, shots=(shots,), out=folder / "run")
@@ -108,12 +108,12 @@ def compared(folder: Path, *tasks: Path, shots: int, data: Path | None = None) -
     assert scan(scanning) is not None
     outcome = compare([folder / "run"], folder / "scan")
     [row] = outcome.rows
-    return row, outcome.table.notes
+    return row, outcome
 
 
 def test_the_pool_of_a_scan_tells_which_demonstrations_are_dirty(tmp_path: Path) -> None:
     given = quiz(tmp_path)
-    row, notes = compared(tmp_path, given, tmp_path / f"{items.pool_of('quiz')}.yaml", shots=1)
+    row, outcome = compared(tmp_path, given, tmp_path / f"{items.pool_of('quiz')}.yaml", shots=1)
     shown = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     [each] = task.load(tmp_path / f"{items.pool_of('quiz')}.yaml")
     even = {example.id for example in dataset.load(each.source, task=each)[::2]}
@@ -121,17 +121,16 @@ def test_the_pool_of_a_scan_tells_which_demonstrations_are_dirty(tmp_path: Path)
     assert row.demonstrations is not None
     assert (row.demonstrations.shown, row.demonstrations.dirty, row.demonstrations.unscanned) == (8, dirty, 0)
     assert sum(score.n for score in (row.demonstrations.without, row.demonstrations.having) if score) == 8
-    [note] = [note for note in notes if "demonstrations" in note]
-    assert note.startswith(f"Quiz, 1 shot: {100 * dirty / 8:.2f} % of the 8 demonstrations shown are in the corpus;")
-    assert "; exact match in %: " in note
+    [table] = [table for table in outcome.more if table.caption == "Demonstrations that the corpus contains"]
+    assert [line[:6] for line in table.rows] == [("Quiz", "exact match, %", 1, 8, 100 * dirty / 8, 0)]
     written = json.loads((tmp_path / "scan" / "compare" / "comparison.json").read_text())
     assert written["rows"][0]["demonstrations"]["share"] == dirty / 8
 
 
 def test_a_pool_that_was_not_scanned_is_told(tmp_path: Path) -> None:
-    row, notes = compared(tmp_path, quiz(tmp_path), shots=1)
+    row, outcome = compared(tmp_path, quiz(tmp_path), shots=1)
     assert (row.demonstrations, row.lacks_pool) == (None, True)
-    [note] = [note for note in notes if "demonstrations" in note]
+    [note] = [note for note in outcome.table.notes if "demonstrations" in note]
     assert note.startswith("Quiz: demonstrations come from a pool that the scan did not look for; scan with")
     assert "--demonstrations" in note
 
@@ -144,9 +143,9 @@ def test_demonstrations_from_the_test_set_need_no_further_scan(tmp_path: Path) -
 
 
 def test_without_demonstrations_nothing_is_said(tmp_path: Path) -> None:
-    row, notes = compared(tmp_path, quiz(tmp_path), shots=0)
+    row, outcome = compared(tmp_path, quiz(tmp_path), shots=0)
     assert (row.demonstrations, row.lacks_pool) == (None, False)
-    assert not any("demonstrations" in note for note in notes)
+    assert not any("demonstrations" in note for note in outcome.table.notes)
 
 
 def test_pools_follow_the_tasks_as_groups_of_their_own(tmp_path: Path) -> None:

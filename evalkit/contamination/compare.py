@@ -203,19 +203,19 @@ def _own_pools(described: Described) -> frozenset[str]:
 
 
 def _more(rows: Sequence[Row], scanned: Scanned) -> Iterator[Table]:
-    """Make the tables that stand under the first."""
+    """Make the tables that stand under the first two."""
+    shown = [(row.comparison, row.demonstrations) for row in rows if row.demonstrations is not None]
+    if shown:
+        yield demonstrations.table(shown)
     curves = [row.curves for row in rows if row.curves is not None]
     for measure in dict.fromkeys(scanned.splits[each.row.task].measure for each in curves):
         found = [each for each in curves if scanned.splits[each.row.task].measure == measure]
         yield gain.gain_table(found, measure=measure)
-        if measure.partition("(")[0] in COVERAGE and (shown := gain.subset_table(found, measure=measure)):
-            yield shown
+        if measure.partition("(")[0] in COVERAGE and (four := gain.subset_table(found, measure=measure)):
+            yield four
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        if row.demonstrations is not None:
-            yield demonstrations.note(row.comparison, row.demonstrations)
     lacking = dict.fromkeys(row.comparison.title for row in rows if row.lacks_pool)
     if lacking:
         yield demonstrations.unscanned_note(tuple(lacking))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.contamination.comparison import Aggregation, Subset
-from evalkit.records import Comparison, Estimate, Sample, Split
+from evalkit.records import Cell, Comparison, Estimate, Sample, Split, Table
 from evalkit.report import table as tables
 
 
@@ -57,18 +57,20 @@ def judge(samples: Sequence[Sample], split: Split, *, metric_name: str, metric: 
     )
 
 
-def note(row: Comparison, found: Demonstrations) -> str:
-    """Say in one line what was found."""
-    where = f"{row.title}, {tables.count(row.shots, 'shot')}"
-    if found.share is None:
-        return f"{where}: none of the {found.shown:,} demonstrations shown could be scanned."
-    scores = f"{_score(row, found.without)} where none of them is, {_score(row, found.having)} where any is"
-    metric = f"{row.metric} in %" if row.is_proportion else row.metric
-    short = f" ({found.unscanned:,} are too short to be told)" if found.unscanned else ""
-    return (
-        f"{where}: {tables.number(100 * found.share)} % of the {found.shown:,} demonstrations shown are in the "
-        f"corpus{short}; {metric}: {scores}."
+def table(rows: Sequence[tuple[Comparison, Demonstrations]]) -> Table:
+    """List what was found, a line for each row of a comparison that shows demonstrations."""
+    body: list[tuple[Cell, ...]] = []
+    for row, found in rows:
+        metric = f"{row.metric}, %" if row.is_proportion else row.metric
+        share = None if found.share is None else 100 * found.share
+        scores = [_score(row, each) for each in (found.without, found.having)]
+        body.append((tables.clean(row.title), metric, row.shots, found.shown, share, found.unscanned, *scores))
+    columns = ("task", "metric", "shots", "shown", "in the corpus, %", "too short", "score, none", "score, any")
+    notes = (
+        "Shown: demonstrations of all prompts. Too short: those that cannot be told clean from dirty. Score of the "
+        "examples whose demonstrations are none in the corpus, and of those with any that is.",
     )
+    return Table(columns, tuple(body), "Demonstrations that the corpus contains", notes)
 
 
 def unscanned_note(titles: Sequence[str]) -> str:
@@ -80,7 +82,5 @@ def unscanned_note(titles: Sequence[str]) -> str:
     )
 
 
-def _score(row: Comparison, estimate: Estimate | None) -> str:
-    if estimate is None:
-        return tables.text(None)
-    return f"{tables.text(tables.percent(estimate) if row.is_proportion else estimate)} (n = {estimate.n:,})"
+def _score(row: Comparison, estimate: Estimate | None) -> Estimate | None:
+    return tables.percent(estimate) if estimate is not None and row.is_proportion else estimate
