@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalkit.errors import StorageError
 
+PARTIAL = ".partial"
+
 
 def write(path: Path, chunks: Iterable[str]) -> None:
     """Write UTF-8 text beside `path` and move it there; StorageError where that fails, the old file then stays."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         # A lone surrogate has no UTF-8 form; as \udc80 it stays readable, and is what JSON calls it.
-        with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with (
+            replacing(path) as beside,
+            beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+        ):
             file.writelines(chunks)
-            file.flush()
+    except OSError as error:
+        raise StorageError(explain(path, error)) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a place beside `path`; what is written there takes its place when all went well."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError as error:
+    finally:
         beside.unlink(missing_ok=True)
-        raise StorageError(explain(path, error)) from error
 
 
 def explain(path: Path, error: OSError) -> str:

@@ -227,9 +227,11 @@ def _write_parquet(
     kinds["document_word"] = pyarrow.int64()
     named = [("task", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())), ("example", pyarrow.string())]
     schema = pyarrow.schema([*named, *((column, kinds.get(column, pyarrow.int32())) for column in columns)])
-    beside = path.with_name(f".{path.name}.partial")
     try:
-        with pyarrow.parquet.ParquetWriter(beside, schema, compression="zstd") as writer:
+        with (
+            atomic.replacing(path) as beside,
+            pyarrow.parquet.ParquetWriter(beside, schema, compression="zstd") as writer,
+        ):
             for begin in range(0, len(found), ROWS_AT_ONCE):
                 rows = found[begin : begin + ROWS_AT_ONCE]
                 items = [test.items[number] for number in rows[:, 0].tolist()]
@@ -245,9 +247,7 @@ def _write_parquet(
                     else:
                         values.append(pyarrow.array(value, schema.field(column).type))
                 writer.write_table(pyarrow.table(values, schema=schema))
-        beside.replace(path)
     except (OSError, pyarrow.ArrowException) as error:
-        beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise StorageError(atomic.explain(path, error)) from error
         raise DataError(f"{path}: cannot be written: {error}") from error

@@ -203,6 +203,8 @@ def claim(out: Path, described: dict[str, Any]) -> Iterator[None]:  # Any: JSON
                 write_json(out / FILE, described)
             elif not is_same(out / FILE, described):
                 raise StorageError(f"{out}: made with other settings or of another scan; choose another --out")
+            for left in out.rglob(f".*{atomic.PARTIAL}"):  # by a scrub that was killed
+                left.unlink()
             yield
     except OSError as error:
         raise StorageError(atomic.explain(out, error)) from error
@@ -265,6 +267,7 @@ def scrub_file(
     if before is not None:
         return before
     target = out / CORPUS / place
+    target.parent.mkdir(parents=True, exist_ok=True)
     tally: Counter[str] = Counter()
     try:
         if len(spans):
@@ -272,7 +275,7 @@ def scrub_file(
             written = scrub_files.rewrite(shard, target, cuts, text_field=text_field)
         else:
             written = (target,)
-            with scrub_files.replacing(target) as partial:
+            with atomic.replacing(target) as partial:
                 shutil.copyfile(shard.path, partial)
     except pyarrow.ArrowException as error:
         raise DataError(f"{shard.path}: cannot be written again: {' '.join(str(error).split())}") from error

@@ -12,7 +12,6 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import re
 import shutil
 from collections import deque
@@ -26,6 +25,7 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
+from evalkit import atomic
 from evalkit.contamination.corpus.documents import Reading, blocks
 from evalkit.contamination.corpus.fields import choose_column, is_text
 from evalkit.contamination.corpus.shards import Compression, Shard
@@ -61,7 +61,7 @@ def rewrite(source: Shard, target: Path, cuts: Iterator[Cut], *, text_field: str
     """
     if source.form == "text":
         return _text(source, target, next(cuts))
-    with replacing(target) as partial:
+    with atomic.replacing(target) as partial:
         if source.form == "lines":
             _lines(source, partial, cuts, _split_row)
         elif source.form == "text-lines":
@@ -97,20 +97,6 @@ def read_texts(
         if left:
             raise DataError(f"{shard.path}:{first + left[0] + 1}: found no text, unlike the scan; scan again")
         first += count
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Lend a place beside `target`; what is written there takes its place when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -259,7 +245,7 @@ def _text(source: Shard, target: Path, cut: Cut) -> tuple[Path, ...]:
             raise DataError(f"{source.path.with_name(name)}: found the name that a piece of {target.name} gets; rename")
     paths = tuple(target.with_name(name) for name in names)
     for path, piece in zip(paths, cut.kept, strict=True):
-        with replacing(path) as partial, _create(partial, source.compression) as out:
+        with atomic.replacing(path) as partial, _create(partial, source.compression) as out:
             out.write(piece.encode())
     return paths
 

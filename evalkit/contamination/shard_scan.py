@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit import atomic
 from evalkit.contamination import edited, substrings
 from evalkit.contamination.corpus import shards
 from evalkit.contamination.corpus.documents import Block, Reading, blocks
@@ -103,15 +103,8 @@ def save(path: Path, result: ShardResult) -> None:
     """Write a result; OSError where the disk refuses."""
     arrays = {each.name: getattr(result.hits, each.name) for each in fields(Hits)}
     arrays["reading"] = np.array(json.dumps(asdict(result.reading)))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
 
 
 def load(path: Path) -> ShardResult | None:

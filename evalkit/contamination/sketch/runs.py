@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit import atomic
 from evalkit.contamination.corpus.documents import Reading
 from evalkit.contamination.kernels import samples
 from evalkit.contamination.sketch.file import Layout
@@ -49,11 +49,9 @@ def save_run(stem: Path, number: int, hashes: NDArray[np.uint64], places: NDArra
 
 def save(stem: Path, sampled: ShardSample) -> None:
     """Write what a shard's runs come with: its sample is whole; OSError where the disk refuses."""
-    beside = stem.with_suffix(f".{os.getpid()}.partial")
-    with beside.open("wb") as file:
+    with atomic.replacing(stem.with_suffix(".npz")) as beside, beside.open("wb") as file:
         reading = np.array(json.dumps(asdict(sampled.reading)))
         np.savez(file, runs=np.array(sampled.runs, np.int64), lines=sampled.lines, reading=reading)
-    beside.replace(stem.with_suffix(".npz"))
 
 
 def load(stem: Path) -> ShardSample | None:
