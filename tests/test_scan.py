@@ -286,6 +286,19 @@ def test_two_scans_cannot_write_to_one_directory(tmp_path: Path, test_set: Path)
             run(test_set, path, out=tmp_path / "scan")
 
 
+def test_near_duplicates_in_the_test_set_are_grouped(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(40)]
+    texts = {"one": words, "other": [*words[:-1], "last"], "else": words[::-1]}
+    test_set = tmp_path / "test.jsonl"
+    test_set.write_text(
+        "".join(json.dumps({"id": name, "text": " ".join(each)}) + "\n" for name, each in texts.items())
+    )
+    outcome = run(test_set, write_jsonl(tmp_path / "a.jsonl"), out=tmp_path / "scan")
+    [group] = map(json.loads, (tmp_path / "scan" / "near-duplicates.jsonl").read_text().splitlines())
+    assert group == {"task": "texts", "examples": ["one", "other"]}
+    assert any(note.startswith("2 examples are near-duplicates of others, in 1 group:") for note in outcome.table.notes)
+
+
 def test_overlaps_are_read_back(tmp_path: Path, test_set: Path) -> None:
     outcome = run(test_set, write_jsonl(tmp_path / "a.jsonl"), out=tmp_path / "scan")
     assert scan_report.read_overlaps(tmp_path / "scan" / "overlap.jsonl") == outcome.overlaps

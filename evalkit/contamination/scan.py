@@ -122,9 +122,11 @@ def conclude(
         found.read.refuse_gaps()
     found.read.refuse_nothing()
     overlaps = findings.overlaps(found, test)
-    shown = scan_report.build(overlaps, found, test)
+    groups = scan_report.near_duplicates(test)
+    shown = scan_report.build(overlaps, found, test, groups=groups)
     findings.write_matches(directory, found, test)
     atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
+    atomic.write(directory / "near-duplicates.jsonl", scan_report.group_lines(groups))
     longest = scan_report.evidence(found, test)
     report_files.write(directory, shown, title="Contamination scan", more=(longest,))
     directories.finish(

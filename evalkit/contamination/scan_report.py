@@ -15,7 +15,9 @@ from evalkit.contamination.edited import IS_COPY
 from evalkit.contamination.findings import Findings
 from evalkit.contamination.index import SHORTEST, Index
 from evalkit.contamination.kernels.matches import MOST
+from evalkit.contamination.sketch import minhash
 from evalkit.records import Overlap, Table
+from evalkit.report import table as tables
 from evalkit.report.table import clean
 from evalkit.signature import DIGITS, version
 
@@ -23,6 +25,7 @@ COUNTS = ("task", "N", "examples", "too short", "dirty", "not boilerplate", "cle
 EDITED = "copies"  # edited or not
 SUBSTRINGS = "50 characters"
 EXTREMES = ("longest match", "documents")
+SIMILAR = 0.8  # Jaccard similarity of near-duplicates
 EVIDENCE = 50  # matches shown
 WORDS_SHOWN = 60
 
@@ -68,8 +71,27 @@ def read_overlaps(path: Path) -> tuple[Overlap, ...]:
     )
 
 
-def build(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Table:
-    """Count clean and dirty examples by task."""
+def near_duplicates(test: Index) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Find the groups of examples of a task that are nearly the same text: task and ids."""
+    groups = []
+    for task in test.ngram:
+        here = [item for item in test.items if item.task == task]
+        texts = [" ".join(part.text for part in item.parts) for item in here]
+        found = minhash.groups(texts, SIMILAR, scheme=minhash.Scheme(normaliser=test.normaliser))
+        groups += [(task, tuple(here[at].id for at in group)) for group in found]
+    return tuple(groups)
+
+
+def group_lines(groups: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+    """Write a line of JSON for each group of near-duplicates."""
+    for task, names in groups:
+        yield json.dumps({"task": task, "examples": names}, ensure_ascii=False) + "\n"
+
+
+def build(
+    overlaps: Sequence[Overlap], findings: Findings, test: Index, *, groups: Sequence[tuple[str, tuple[str, ...]]]
+) -> Table:
+    """Count clean and dirty examples by task; `groups` are the near-duplicates among them."""
     common = _without_boilerplate(findings, test)
     looked_for: dict[str, Callable[[Overlap], bool]] = {}
     if findings.edited is not None:
@@ -89,7 +111,7 @@ def build(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Table
         also = [sum(is_found(overlap) for overlap in here) for is_found in looked_for.values()]
         rows.append((*counts, *also, longest, documents))
     caption = "Test examples that the corpus contains"
-    notes = _notes(overlaps, findings, test)
+    notes = _notes(overlaps, findings, test, groups=groups)
     columns = (*COUNTS, *looked_for, *EXTREMES)
     return Table(columns, tuple(rows), caption, tuple(clean(note) for note in notes))
 
@@ -113,7 +135,9 @@ def _without_boilerplate(findings: Findings, test: Index) -> Counter[str]:
     return counts
 
 
-def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iterator[str]:
+def _notes(
+    overlaps: Sequence[Overlap], findings: Findings, test: Index, *, groups: Sequence[tuple[str, tuple[str, ...]]]
+) -> Iterator[str]:
     yield (
         f"An example is dirty where N of its words in a row stand in a document, or all of an example of {SHORTEST} to "
         "N - 1 words (Brown 2020, Appendix C). Shorter ones cannot be told and count as neither clean nor dirty."
@@ -133,6 +157,12 @@ def _notes(overlaps: Sequence[Overlap], findings: Findings, test: Index) -> Iter
         yield (
             "50 characters: one of three substrings of 50 letters and digits, or all of a shorter example, stands in a "
             f"document (OpenAI 2023, GPT-4, Appendix C); {beside:,} of them are clean by the rule of N words."
+        )
+    if groups:
+        inside = sum(len(names) for _, names in groups)
+        yield (
+            f"{inside:,} examples are near-duplicates of others, in {tables.count(len(groups), 'group')}: "
+            f"{100 * SIMILAR:.0f} % of their three-word shingles are the same (near-duplicates.jsonl)."
         )
     yield f"{findings.read.documents:,} documents with {findings.read.text_bytes / 1e6:,.1f} MB of text were read."
     cut = int((findings.times.sum(axis=1) > np.diff(findings.first)).sum())
