@@ -101,7 +101,7 @@ def main() -> None:
             sketch(trial.corpus, scheme, folder, "clean").path.unlink()
             plan, start = shards.plan([str(folder / "clean.jsonl")]), time.process_time()
             clean = build(plan, folder / "clean.sketch", scheme=scheme, workers=1)
-            seconds, megabytes = time.process_time() - start, clean.text_bytes / 1e6
+            seconds, megabytes = time.process_time() - start, clean.read.text_bytes / 1e6
             size = f"{clean.size / 1e3 / megabytes:.0f} KB for each MB of text"
             print(f"\n{scheme.tag}: {size}, built at {megabytes / seconds:.0f} MB per CPU-second")
             asked = items([language.spell(row) for row in language.write(10_000, 100, draw)])

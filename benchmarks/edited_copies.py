@@ -133,7 +133,7 @@ def exact(texts: Sequence[str], n: int) -> Callable[[list[str]], Pairs]:
             path = Path(folder, "documents.jsonl")
             path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
             (shard,) = shards.plan([str(path)], shard_bytes=1 << 40)
-            found = shard_scan.scan(shard, looked, text_field="text").found
+            found = shard_scan.scan(shard, looked, text_field="text").hits.found
         return set(map(tuple, found[:, [0, 3]].tolist()))
 
     return find
