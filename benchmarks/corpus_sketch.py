@@ -9,7 +9,6 @@ With --minhash, windowed MinHash stands beside, with as many hashes as take a li
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from edited_copies import BYTES_A_WORD, DOCUMENT, Trial, invent, items
+from edited_copies import BYTES_A_WORD, DOCUMENT, Trial, arguments, items, make_trial
 
 from evalkit.contamination.corpus import shards
 from evalkit.contamination.sketch import minhash
@@ -83,16 +82,10 @@ def by_minhash(trial: Trial, hashes: int, band: tuple[int, int]) -> str:
 
 def main() -> None:
     """Make a corpus, and print what sketches of it take, and what they find of examples by their length."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--examples", type=int, default=400, help="planted, and as many clean (%(default)s)")
-    options.add_argument("--megabytes", type=float, default=100, help="of text in the corpus (%(default)s)")
+    options = arguments(__doc__, examples=400, megabytes=100)
     options.add_argument("--minhash", action="store_true", help="compare with windowed MinHash, on 5 MB")
-    options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
-    draw = np.random.default_rng(given.seed)
-    language = invent(draw)
-    written = language.write(int(given.megabytes * 1e6 / BYTES_A_WORD / DOCUMENT), DOCUMENT, draw)
-    trial = Trial(language, draw, given.examples, [language.spell(row) for row in written])
+    trial = make_trial(given)
     print(f"{given.examples} copies at each rate, and as many clean examples")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -104,7 +97,7 @@ def main() -> None:
             seconds, megabytes = time.process_time() - start, clean.read.text_bytes / 1e6
             size = f"{clean.size / 1e3 / megabytes:.0f} KB for each MB of text"
             print(f"\n{scheme.tag}: {size}, built at {megabytes / seconds:.0f} MB per CPU-second")
-            asked = items([language.spell(row) for row in language.write(10_000, 100, draw)])
+            asked = items([trial.language.spell(row) for row in trial.language.write(10_000, 100, trial.draw)])
             start = time.process_time()
             sketch_query.ask(clean.path, asked)
             print(f"10,000 examples of 100 words asked in {time.process_time() - start:.1f} CPU-seconds")
@@ -114,7 +107,7 @@ def main() -> None:
                 name = f"{band[0]} to {band[1]} words"
                 print(f"{name:<22}" + by_sketch(trial, scheme, clean, folder, band), flush=True)
     if given.minhash:
-        trial = Trial(language, draw, given.examples, trial.corpus[: int(5e6 / BYTES_A_WORD / DOCUMENT)])
+        trial = Trial(trial.language, trial.draw, given.examples, trial.corpus[: int(5e6 / BYTES_A_WORD / DOCUMENT)])
         windows = minhash.sign(minhash.pack(trial.corpus), minhash.Scheme(hashes=1), window=WINDOW, step=STEP)
         rate = len(windows.values) / sum(map(len, trial.corpus))
         for hashes in HASHES:

@@ -278,17 +278,27 @@ def print_speed(trial: Trial) -> None:
     )
 
 
-def main() -> None:
-    """Make a corpus, and print recall and false positives of all detectors, recall by length, and speed."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--examples", type=int, default=600, help="planted, and as many clean (%(default)s)")
-    options.add_argument("--megabytes", type=float, default=20, help="of other text in the corpus (%(default)s)")
+def arguments(description: str | None, *, examples: int, megabytes: int) -> argparse.ArgumentParser:
+    """Offer what decides a trial."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--examples", type=int, default=examples, help="planted, and as many clean (%(default)s)")
+    options.add_argument("--megabytes", type=float, default=megabytes, help="of text in the corpus (%(default)s)")
     options.add_argument("--seed", type=int, default=0)
-    given = options.parse_args()
+    return options
+
+
+def make_trial(given: argparse.Namespace) -> Trial:
+    """Make the language, the corpus and the examples of a trial."""
     draw = np.random.default_rng(given.seed)
     language = invent(draw)
     written = language.write(int(given.megabytes * 1e6 / BYTES_A_WORD / DOCUMENT), DOCUMENT, draw)
-    trial = Trial(language, draw, given.examples, [language.spell(row) for row in written])
+    return Trial(language, draw, given.examples, [language.spell(row) for row in written])
+
+
+def main() -> None:
+    """Make a corpus, and print recall and false positives of all detectors, recall by length, and speed."""
+    given = arguments(__doc__, examples=600, megabytes=20).parse_args()
+    trial = make_trial(given)
     size = sum(map(len, trial.corpus)) / 1e6
     print(f"{given.examples} copies at each rate, {given.examples} clean examples, {size:.1f} MB of other text")
     print_detectors(trial)
