@@ -69,10 +69,11 @@ def claim(directory: Path, described: dict[str, Any], *, is_part: bool) -> Itera
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        present = {path.name for path in directory.iterdir()}
-        if present and FILE not in present and not all(map(_is_ours, present)):
+        present = sorted(path.name for path in directory.iterdir())
+        strange = [name for name in present if not _is_ours(name)]
+        if FILE not in present and strange:
             raise StorageError(
-                f"{directory}: holds {sorted(present)[0]!r} but no {FILE}, so is not a scan; choose another --out"
+                f"{directory}: holds {strange[0]!r} but no {FILE}, so is not a scan; choose another --out"
             )
         (directory / SHARDS).mkdir(exist_ok=True)
         lock = (directory / LOCK).open("w")

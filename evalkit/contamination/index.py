@@ -53,6 +53,7 @@ class Index:
     part_words: tuple[tuple[int, ...], ...]  # words of each part of each example
     least: tuple[int | None, ...]  # words a match needs to be kept; None for an unscannable example
     looked: Looked
+    digest: str  # of all that decides which runs of words a scan finds
 
     def refuse_nothing(self) -> None:
         """Raise DataError where no example can be scanned for."""
@@ -77,12 +78,6 @@ class Index:
         if self.least[number] is None:
             return None
         return min(self.ngram[self.items[number].task], self.length(number))
-
-    @property
-    def digest(self) -> str:
-        """Hash everything that decides what a scan finds."""
-        texts = [[item.task, item.id, [[part.name, part.text] for part in item.parts]] for item in self.items]
-        return digest([normalise.find(self.normaliser).tag, self.ngram, self.least, texts], length=64)
 
 
 def choose_n(lengths: Sequence[int], *, shortest: int = SHORTEST) -> int:
@@ -117,7 +112,9 @@ def build(items: Sequence[Item], *, normaliser: str = "gpt3", ngram: int | None 
     )
     needed = [min(chosen[item.task], length) for item, length in zip(items, lengths, strict=True)]
     kernel = _table(gathered, lengths, least, needed)
-    return Index(tuple(items), normaliser, chosen, part_words, least, Looked(fold, kernel))
+    texts = [[item.task, item.id, [[part.name, part.text] for part in item.parts]] for item in items]
+    hashed = digest([normalise.find(normaliser).tag, chosen, least, texts], length=64)
+    return Index(tuple(items), normaliser, chosen, part_words, least, Looked(fold, kernel), hashed)
 
 
 def kernel_fold(normaliser: str) -> Fold:
