@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from evalkit import dataset, encoding, fewshot, task
+from evalkit import dataset, encoding, fewshot, sources, task
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Task
 from evalkit.registry import suggest
 from evalkit.settings import Settings, Shots
 
+Say: TypeAlias = Callable[[str], None]  # takes one line for the user
+
 MOST_SUBSETS = 50  # rows that --by may make of one
+
+
+def ignore_text(_: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,18 @@ class Assignment:
     pool: fewshot.Pool | None  # None where no demonstration is asked for
     shots: tuple[int, ...]
     data_digest: str  # of all examples and the whole pool, whatever the limit
+    notes: tuple[str, ...] = ()  # on where the examples come from
 
 
-def gather(settings: Settings) -> tuple[Assignment, ...]:
-    """Read every task and its examples; the errors say what is wrong with a task, its data or a flag."""
-    tasks = _tasks(settings)
+def gather(settings: Settings, *, say: Say = ignore_text) -> tuple[Assignment, ...]:
+    """Read every task and its examples; the errors say what is wrong with a task, its data or a flag.
+
+    `say` is told what must not be missed: code that runs, samples in the place of data that cannot be reached.
+    """
+    tasks = _tasks(settings, say)
     assignments = tuple(_assign(each, settings) for each in tasks)
+    for note in (note for assignment in assignments for note in assignment.notes):
+        say(note)
     if settings.by is not None:
         for assignment in assignments:
             _check_field(settings.by, assignment)
@@ -50,21 +63,28 @@ def find(assignment: Assignment, name: str) -> Example:
     raise UsageError(f"--example: found {name!r}, expected a number from 0 to {last} or an id; {hint}")
 
 
-def _tasks(settings: Settings) -> tuple[Task, ...]:
+def _tasks(settings: Settings, say: Say) -> tuple[Task, ...]:
     _refuse_namesakes(settings.tasks)
-    tasks = tuple({each.name: each for name in settings.tasks for each in task.load(name)}.values())
-    if settings.data is None:
-        return tasks
-    if len(tasks) > 1:
-        raise UsageError(
-            f"--data holds the examples of one task, found {len(tasks)} tasks; name one, such as --task {tasks[0].name}"
-        )
-    return (dataset.with_data(tasks[0], settings.data),)
+    loaded = (each for name in settings.tasks for each in task.load(name, trusted=settings.trust_task_code, say=say))
+    tasks = tuple({each.name: each for each in loaded}.values())
+    for flag, place in (("data", settings.data), ("pool", settings.pool)):
+        if place is not None and len(tasks) > 1:
+            raise UsageError(
+                f"--{flag} holds the examples of one task, found {len(tasks)} tasks; name one, such as "
+                f"--task {tasks[0].name}"
+            )
+    if settings.columns and settings.data is None:
+        raise UsageError("--columns: found no --data, whose columns it could name; give both")
+    return tuple(
+        dataset.with_data(each, settings.data, pool=settings.pool, columns=dict(settings.columns)) for each in tasks
+    )
 
 
 def _refuse_namesakes(names: Sequence[str]) -> None:
     files: dict[str, Path] = {}  # by what their tasks are called after
     for name in names:
+        if name.startswith(task.LM_EVAL):
+            continue
         path, _, _ = task.locate(name)
         first = files.setdefault(path.stem, path)
         if not first.samefile(path):
@@ -75,9 +95,9 @@ def _refuse_namesakes(names: Sequence[str]) -> None:
 
 
 def _assign(each: Task, settings: Settings) -> Assignment:
-    examples = dataset.load(each.source, task=each)
-    pool = examples if each.pool is None else dataset.load(each.pool, task=each)
     shots = tuple(dict.fromkeys(_number(wanted, each) for wanted in settings.shots))
+    supply = sources.gather(each, has_shots=any(shots))
+    each, examples, pool = supply.task, supply.examples, supply.pool
     if any(shots) and len(pool) == 0:
         raise DataError(f"{each.name}: found an empty pool, expected examples to draw demonstrations from")
     return Assignment(
@@ -86,10 +106,13 @@ def _assign(each: Task, settings: Settings) -> Assignment:
         pool=fewshot.prepare(pool, task=each) if any(shots) else None,
         shots=shots,
         data_digest=encoding.examples_digest([*examples, *(() if pool is examples else pool)]),
+        notes=supply.notes,
     )
 
 
 def _number(shots: Shots, each: Task) -> int:
+    if each.kind == "rolling" and shots != "paper" and shots > 0:
+        raise UsageError(f"--shots: found {shots}, but {each.name} scores whole texts; expected 0 for it")
     if shots != "paper":
         return shots
     if each.paper_shots is None:

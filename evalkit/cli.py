@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 from typer.core import TyperGroup
 
-from evalkit import cli_contamination
+from evalkit import cli_contamination, cli_results
 from evalkit.cli_flags import (
     ByFlag,
+    ColumnsFlag,
     DataFlag,
     DemosFlag,
     DeviceFlag,
@@ -22,17 +23,22 @@ from evalkit.cli_flags import (
     LimitFlag,
     ModelFlag,
     OutFlag,
+    PoolFlag,
     SeedFlag,
+    SeedsFlag,
     ShotsFlag,
     TaskFlag,
     TokenBudgetFlag,
+    TrustFlag,
     WindowFlag,
     directory,
+    read_columns,
     read_names,
     read_paths,
+    read_seeds,
     read_shots,
 )
-from evalkit.cli_output import INTERRUPTED, show_report
+from evalkit.cli_output import INTERRUPTED, say, show_report
 from evalkit.errors import EvalkitError, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +65,7 @@ app = typer.Typer(
 
 COMMANDS = (
     *("run", "prompt", "scan", "split", "compare", "scrub", "sketch", "ask"),
-    *("generate", "train", "tasks", "models"),
+    *("diff", "report", "generate", "train", "tasks", "models"),
 )
 
 Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
@@ -79,16 +85,20 @@ def run(
     context: typer.Context,
     task: TaskFlag,
     data: DataFlag = None,
+    pool: PoolFlag = None,
+    columns: ColumnsFlag = None,
     model: ModelFlag = "nano",
     shots: ShotsFlag = "0",
     demos: DemosFlag = "per-example",
     seed: SeedFlag = 0,
+    seeds: SeedsFlag = None,
     limit: LimitFlag = None,
     window: WindowFlag = None,
     device: DeviceFlag = None,
     dtype: DtypeFlag = None,
     by: ByFlag = None,
     token_budget: TokenBudgetFlag = 16_384,
+    trust_task_code: TrustFlag = False,
     out: OutFlag = None,
 ) -> None:
     """Evaluate a model on tasks and write a report. A run that was stopped goes on with the same command."""
@@ -99,21 +109,25 @@ def run(
     settings = Settings(
         tasks=read_names(task),
         data=data,
+        pool=pool,
+        columns=read_columns(columns),
         model=model,
         shots=read_shots(shots),
         demos=demos,  # type: ignore[arg-type]  # Settings checks it
         seed=seed,
+        seeds=read_seeds(seeds),
         limit=limit,
         window=window,
         device=device,
         dtype=dtype,
         by=by,
         token_budget=token_budget,
+        trust_task_code=trust_task_code,
         out=out,
     )
     with ProgressDisplay(sys.stderr, unit="examples") as display:
         try:
-            outcome = evaluate(settings, _loader(context, settings), on_progress=display)
+            outcome = evaluate(settings, _loader(context, settings), on_progress=display, say=say)
         except KeyboardInterrupt:
             last = display.last
             kept = last.done if last is not None and last.what == "answering" else 0
@@ -129,11 +143,14 @@ def prompt(
     task: TaskFlag,
     example: Annotated[str, typer.Option(metavar="ID", help="An example's id, or its place from 0.")] = "0",
     data: DataFlag = None,
+    pool: PoolFlag = None,
+    columns: ColumnsFlag = None,
     model: ModelFlag = "nano",
     shots: ShotsFlag = "0",
     demos: DemosFlag = "per-example",
     seed: SeedFlag = 0,
     window: WindowFlag = None,
+    trust_task_code: TrustFlag = False,
 ) -> None:
     """Show the exact prompt of an example with visible whitespace, its tokens, and what was dropped."""
     from evalkit import preview
@@ -145,14 +162,17 @@ def prompt(
     settings = Settings(
         tasks=read_names(task),
         data=data,
+        pool=pool,
+        columns=read_columns(columns),
         model=model,
         shots=numbers,
         demos=demos,  # type: ignore[arg-type]  # Settings checks it
         seed=seed,
         window=window,
+        trust_task_code=trust_task_code,
     )
     # typer.echo would take out what looks like a colour of a terminal.
-    sys.stdout.write(preview.show(settings, _loader(context, settings), example=example) + "\n")
+    sys.stdout.write(preview.show(settings, _loader(context, settings), example=example, say=say) + "\n")
 
 
 @app.command()
@@ -258,6 +278,8 @@ for command in (
     cli_contamination.scrub,
     cli_contamination.sketch,
     cli_contamination.ask,
+    cli_results.diff,
+    cli_results.report,
 ):
     app.command()(command)
 

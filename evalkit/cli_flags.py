@@ -55,10 +55,41 @@ def read_shots(text: str) -> tuple[Shots, ...]:
     return tuple(numbers)
 
 
-TaskFlag = Annotated[str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, or paths of task files.")]
+def read_seeds(text: str | None) -> tuple[int, ...]:
+    """Read seeds that commas separate; UsageError for anything else."""
+    try:
+        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--seeds: found {text!r}, expected numbers such as 0,1,2") from None
+
+
+def read_columns(text: str | None) -> tuple[tuple[str, str], ...]:
+    """Read `name=column` pairs that commas separate; UsageError for anything else."""
+    pairs = [part.strip().partition("=") for part in (text or "").split(",") if part.strip()]
+    for name, sign, column in pairs:
+        if not (name.strip() and sign and column.strip()):
+            raise UsageError(f"--columns: found {name + sign + column!r}, expected NAME=COLUMN, such as target=answer")
+    return tuple((name.strip(), column.strip()) for name, _, column in pairs)
+
+
+TaskFlag = Annotated[
+    str, typer.Option("--task", metavar="NAME[,NAME]", help="Tasks, paths of task files, or lm_eval:NAME.")
+]
 DataFlag = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="Other examples: jsonl, csv, parquet, a folder of these, or a hub id."),
+]
+PoolFlag = Annotated[
+    str | None, typer.Option("--pool", metavar="PATH", help="Other demonstrations, of the same forms.")
+]
+ColumnsFlag = Annotated[
+    str | None, typer.Option("--columns", metavar="NAME=COLUMN[,..]", help="Columns of --data, such as target=answer.")
+]
+SeedsFlag = Annotated[
+    str | None, typer.Option("--seeds", metavar="N,N", help="Several seeds: their mean, and the spread between them.")
+]
+TrustFlag = Annotated[
+    bool, typer.Option("--trust-task-code", help="Run the Python functions that lm_eval task files name.")
 ]
 ModelFlag = Annotated[str, typer.Option(metavar="NAME", help="nano, a checkpoint's folder, or a hub id.")]
 ShotsFlag = Annotated[str, typer.Option("--shots", metavar="N[,N]", help="Demonstrations, such as 0,1,10; or paper.")]

@@ -29,3 +29,8 @@ def show_report(table: Table, folder: Path) -> None:
     """Print a table, and where its report is."""
     show(table)
     typer.echo(f"report: {folder / 'index.html'}")
+
+
+def say(line: str) -> None:
+    """Tell the user one line beside the output."""
+    typer.echo(f"note: {' '.join(line.split())}", err=True)

@@ -8,8 +8,10 @@ Rows of files become examples by `Task.columns`, which says in what column each 
     choices     the candidate answers, where the task file has none that all examples share
     id          the example's own name; without it, a hash of the row
     cluster     equal for examples that are near-duplicates of each other
+    ending      in partial evaluation, what follows each of the choices
 
-A name that is not in `Task.columns` is its own column. All other columns are fields for the template under their own
+A name that is not in `Task.columns` is its own column; `translation.en` is the key `en` of the column `translation`.
+Where a task has a template of the target, no column holds it. All other columns are fields for the template under their own
 names, and any further name in `Task.columns` renames one. Among choices, true and false are the choices of these texts,
 or else the places 1 and 0, also as the words of a CSV file. Answers get the space before them that files leave out.
 A row without the task's columns but with `context` and `completion`, the form of GPT-3's released files, brings its own
@@ -19,18 +21,19 @@ prompt: the context is shown as it stands and the completion is the target.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
-from evalkit import hub_place, registry, rows
+from evalkit import hub_access, hub_place, registry, rows, templates
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
 
 RIGHT = ("target", "label")
-ANSWERS = (*RIGHT, "choices")
+ANSWERS = (*RIGHT, "choices", "ending")
 IDENTITY = ("id", "cluster")
 READY_MADE = ("context", "completion")
 WRITTEN = {"true": True, "false": False}
@@ -44,19 +47,33 @@ def load(source: Source, *, task: Task) -> tuple[Example, ...]:
     if source.kind == "generator":
         made: tuple[Example, ...] = registry.resolve(registry.GENERATORS, source.location)(**source.settings)
         return made
-    found = _hub_rows(source) if source.kind == "hub" else rows.read(Path(source.location))
-    examples = tuple(_examples(found, task=task))
+    if source.kind == "lm_eval":
+        from evalkit.lm_eval import documents
+
+        examples = tuple(documents.examples(source))
+    elif source.kind == "lines":  # their rows have evalkit's own names
+        examples = tuple(_examples(rows.read_pairs(*_pair(source.location)), task=replace(task, columns={})))
+    else:
+        found = _hub_rows(source) if source.kind == "hub" else rows.read(Path(source.location))
+        examples = tuple(_examples(found, task=task))
     if not examples:
         raise DataError(f"{source.location}: found no rows, expected at least one")
     return examples
 
 
-def with_data(task: Task, data: str, *, pool: str | None = None) -> Task:
-    """Return the task on other data: a path or a hub id.
+def with_data(
+    task: Task, data: str | None, *, pool: str | None = None, columns: Mapping[str, str] | None = None
+) -> Task:
+    """Return the task on other data: a path, two line-aligned files with a comma between, or a dataset of the hub.
 
     Without data for the pool, demonstrations come from the data itself, as only those surely have its form.
     """
-    return replace(task, source=locate(data), pool=None if pool is None else locate(pool))
+    if data is not None:
+        task = replace(task, source=_other(task, data), pool=None, sample=None, sample_pool=None)
+    if columns:
+        own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
+        task = replace(task, columns={**task.columns, **columns}, target=own)
+    return task if pool is None else replace(task, pool=_other(task, pool), hold_out=None)
 
 
 def locate(data: str) -> Source:
@@ -64,10 +81,33 @@ def locate(data: str) -> Source:
     place = hub_place.parse(data)
     is_path = Path(data).exists() or Path(data).suffix in rows.READERS
     is_hub = data.startswith(hub_place.PREFIX) or (place is not None and place.is_id and "/" in place.name)
+    if "," in data and not Path(data).exists():
+        return Source("lines", data, {})
     if place is None or is_path or not is_hub:
         return Source("file", data, {})
     settings = {"config": place.config, "split": place.split, "revision": place.revision}
     return Source("hub", place.name, {name: value for name, value in settings.items() if value is not None})
+
+
+def _other(task: Task, data: str) -> Source:
+    if task.source.kind == "lm_eval":
+        from evalkit.lm_eval import documents
+
+        return documents.with_data(task.source, locate(data))
+    takes_words = (
+        task.source.kind == "generator"
+        and "words" in signature(registry.resolve(registry.GENERATORS, task.source.location)).parameters
+    )
+    if takes_words and (Path(data).suffix == ".txt" or Path(data).name == "tokenizer.json"):
+        return replace(task.source, settings={**task.source.settings, "words": data})
+    return locate(data)
+
+
+def _pair(location: str) -> tuple[Path, Path]:
+    files = [Path(each.strip()) for each in location.split(",")]
+    if len(files) != 2:
+        raise DataError(f"{location}: found {len(files)} files, expected two line-aligned ones, source and target")
+    return files[0], files[1]
 
 
 def sample(examples: Sequence[Example], *, limit: int | None, seed: int) -> tuple[Example, ...]:
@@ -103,29 +143,60 @@ def _examples(rows: Iterable[tuple[Place, Row]], *, task: Task) -> Iterator[Exam
 
 
 def _example(row: Row, *, name: str, place: Place, task: Task) -> Example:
+    row = row | _inner(row, task.columns.values())
     wanted = {key: column for key, column in task.columns.items() if key not in IDENTITY}
     missing = [repr(column) for key, column in wanted.items() if key not in RIGHT and column not in row]
     answers = [wanted[key] for key in RIGHT if key in wanted]
+    question = None
     if answers and not any(column in row for column in answers):
         missing.append(" or ".join(map(repr, answers)))
     is_ready_made = all(column in row for column in READY_MADE) and (bool(missing) or not _has_answer(row, task))
     if missing and not is_ready_made:
         raise DataError(f"{place}: missing column {missing[0]}; {_columns_found(row)}")
     cluster = row.get(task.columns.get("cluster", "cluster"))
-    fields = dict(row)
+    fields = {**task.fields, **row}
     if is_ready_made:
+        if _is_shown_as_it_stands(row, task):
+            question = _texts(row["context"], column="context", place=place)[0]
         choices, targets = _spaced(task.choices), _texts(row["completion"], column="completion", place=place)
     else:
         fields |= {key: row[column] for key, column in wanted.items() if key not in ANSWERS}
         choices = _choices(row, place=place, task=task)
-        targets = _targets(row, choices=choices, place=place, task=task)
-    if task.kind == "choice":
+        targets = _targets(row, fields, choices=choices, place=place, task=task)
+    if task.kind in {"choice", "partial"}:
         _check_choice(targets, choices, place=place)
-    return Example(name, fields, targets, choices, None if cluster is None else str(cluster))
+    ending = _ending(row, place=place, task=task) if task.kind == "partial" else None
+    return Example(name, fields, targets, choices, None if cluster is None else str(cluster), question, ending)
+
+
+def _is_shown_as_it_stands(row: Row, task: Task) -> bool:
+    """Whether a row's own context is the question: the template reads neither column, and lacks others."""
+    reads = templates.compiled(task.template).fields
+    return not reads & {*READY_MADE} and not reads <= row.keys()
+
+
+def _inner(row: Row, columns: Iterable[str]) -> Row:
+    """Take out cells of mappings: `translation.en` is what the column `translation` has under `en`."""
+    found: Row = {}
+    for column in columns:
+        cell: object = row
+        for key in column.split(".") if column not in row else ():
+            cell = cell.get(key) if isinstance(cell, dict) else None
+        if column not in row and cell is not None:
+            found[column] = cell
+    return found
+
+
+def _ending(row: Row, *, place: Place, task: Task) -> str:
+    column = task.columns.get("ending", "ending")
+    if column not in row:
+        raise DataError(f"{place}: missing column {column!r}, what follows the choices; {_columns_found(row)}")
+    [text] = _spaced(_texts(row[column], column=column, place=place)[:1])
+    return text
 
 
 def _has_answer(row: Row, task: Task) -> bool:
-    return any(task.columns.get(key, key) in row for key in RIGHT)
+    return task.target is not None or any(task.columns.get(key, key) in row for key in RIGHT)
 
 
 def _choices(row: Row, *, place: Place, task: Task) -> tuple[str, ...]:
@@ -135,12 +206,24 @@ def _choices(row: Row, *, place: Place, task: Task) -> tuple[str, ...]:
     return _spaced(_texts(row[column], column=column, place=place))
 
 
-def _targets(row: Row, *, choices: tuple[str, ...], place: Place, task: Task) -> tuple[str, ...]:
+def _targets(
+    row: Row, fields: Mapping[str, object], *, choices: tuple[str, ...], place: Place, task: Task
+) -> tuple[str, ...]:
+    if task.target is not None:
+        return _filled(
+            templates.render(task.target, fields, shown=f"{task.name}: target", of=place), place=place, task=task
+        )
     column = task.columns.get("target", "target")
     if column in row:
         value = row[column]
         chosen = _chosen(value, choices) if str(value).lower() in WRITTEN else None
-        return (chosen,) if chosen else _spaced(_texts(value, column=column, place=place))
+        if chosen:
+            return (chosen,)
+        return tuple(
+            answer
+            for text in _texts(value, column=column, place=place)
+            for answer in _filled(text, place=place, task=task)
+        )
     label = task.columns.get("label", "label")
     if label not in row or not choices:
         expected = f"{column!r}, or {label!r} with choices" if label not in row else "'choices' beside the label"
@@ -151,6 +234,13 @@ def _targets(row: Row, *, choices: tuple[str, ...], place: Place, task: Task) ->
             f"{place}: column {label!r}: found {row[label]!r}, expected 0 to {len(choices) - 1} or one of the choices"
         )
     return (chosen,)
+
+
+def _filled(answer: str, *, place: Place, task: Task) -> tuple[str, ...]:
+    """Give an answer its space; DataError for an empty one. The text of a rolling request is taken as it is."""
+    if not answer.strip():
+        raise DataError(f"{place}: found an empty answer, expected text; fill it in, or leave the row out")
+    return (answer,) if task.kind == "rolling" else _spaced((answer,))
 
 
 def _chosen(value: object, choices: tuple[str, ...]) -> str | None:
@@ -194,6 +284,7 @@ def _columns_found(row: Row) -> str:
 
 
 def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
+    hub_access.prepare()
     import datasets
 
     # It tells of every retry, and the one line that is raised in the end says it all.

@@ -8,7 +8,18 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from evalkit.records import Completion, Decoding, Example, Generate, LogProb, Prompt, Request, Response, Sample
+from evalkit.records import (
+    Completion,
+    Decoding,
+    Example,
+    Generate,
+    LogLikelihood,
+    LogProb,
+    Prompt,
+    Request,
+    Response,
+    Sample,
+)
 
 Json = dict[str, Any]  # Any: JSON nests
 
@@ -22,6 +33,8 @@ TYPES: dict[str, type] = {  # of the fields of responses
     "boundary_merged": bool,
 }
 
+ALWAYS = ("id", "fields", "targets", "choices", "cluster")  # of an example; digests of earlier versions rest on these
+
 
 def request_key(request: Request) -> str:
     """Hex digest of everything a request asks: two that differ in any field never share one."""
@@ -34,8 +47,10 @@ def request_key(request: Request) -> str:
             decoding_fields(request.decoding),
             request.seed,
         ]
-    else:
+    elif isinstance(request, LogLikelihood):
         content = ["loglikelihood", request.context, request.continuation]
+    else:
+        content = ["rolling", request.text, request.window, request.stride]
     return sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -70,14 +85,10 @@ def examples_digest(examples: Iterable[Example]) -> str:
 
 
 def example_fields(example: Example) -> Json:
-    """List the fields of an example."""
-    return {
-        "id": example.id,
-        "fields": dict(example.fields),
-        "targets": example.targets,
-        "choices": example.choices,
-        "cluster": example.cluster,
-    }
+    """List the fields of an example; of those that a plain one lacks, the ones that it has."""
+    fields = {field.name: getattr(example, field.name) for field in dataclasses.fields(example)}
+    fields["fields"] = dict(example.fields)
+    return {name: value for name, value in fields.items() if value is not None or name in ALWAYS}
 
 
 def encode_sample(sample: Sample) -> str:
@@ -86,6 +97,7 @@ def encode_sample(sample: Sample) -> str:
     fields = {
         "task": sample.task,
         "shots": sample.shots,
+        "seed": sample.seed,
         "example": example_fields(sample.example),
         "prompt": None
         if prompt is None
@@ -110,15 +122,12 @@ def decode_sample(line: str) -> Sample:
         task=fields["task"],
         shots=fields["shots"],
         example=Example(
-            id=example["id"],
-            fields=example["fields"],
-            targets=tuple(example["targets"]),
-            choices=tuple(example["choices"]),
-            cluster=example["cluster"],
+            **example | {"targets": tuple(example["targets"]), "choices": tuple(example["choices"])},
         ),
         prompt=None if prompt is None else Prompt(**prompt | {"demonstrations": tuple(prompt["demonstrations"])}),
         responses=tuple(_response(response) for response in fields["responses"]),
         statistics={metric: tuple(values) for metric, values in fields["statistics"].items()},
+        seed=fields.get("seed", 0),  # samples of earlier versions have none
     )
 
 

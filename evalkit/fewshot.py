@@ -19,8 +19,9 @@ leaves out words that over half of the pool has, such as the template's, and spe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -43,6 +44,7 @@ class Pool:
     examples: tuple[Example, ...]
     likenesses: tuple[Likeness, ...]  # of each example
     common: frozenset[str]  # words that over half of the examples have
+    ranks: Mapping[str, int]  # the other words, the rarest first
     classes: tuple[tuple[int, ...], ...]  # places of the examples with the same first target, by first appearance
 
 
@@ -54,6 +56,7 @@ class Likeness:
     cluster: str | None
     words: tuple[str, ...]  # sorted
     rare: frozenset[str]  # without the pool's common words
+    rarest: frozenset[str]  # so many of these that two sets with a similarity of NEAR share one (Bayardo 2007)
 
 
 def prepare(examples: Sequence[Example], *, task: Task) -> Pool:
@@ -61,6 +64,9 @@ def prepare(examples: Sequence[Example], *, task: Task) -> Pool:
     texts = [sorted(words(question(task, example))) for example in examples]
     spread = Counter(word for text in texts for word in set(text))
     common = frozenset(word for word, count in spread.items() if 2 * count > len(examples))
+    ranks = {
+        word: rank for rank, word in enumerate(sorted(spread.keys() - common, key=lambda word: (spread[word], word)))
+    }
     classes: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
         classes.setdefault(example.targets[0], []).append(place)
@@ -68,10 +74,10 @@ def prepare(examples: Sequence[Example], *, task: Task) -> Pool:
         task=task,
         examples=tuple(examples),
         likenesses=tuple(
-            Likeness(example.id, example.cluster, tuple(text), frozenset(text) - common)
-            for example, text in zip(examples, texts, strict=True)
+            _likeness(example, text, ranks, common=common) for example, text in zip(examples, texts, strict=True)
         ),
         common=common,
+        ranks=ranks,
         classes=tuple(tuple(places) for places in classes.values()),
     )
 
@@ -98,7 +104,8 @@ def draw(
         return ()
     if not pool.examples:
         raise DataError(f"{pool.task.name}: found an empty pool, expected demonstrations to draw {shots} shots from")
-    own = _likeness(pool, example)
+    text = sorted(words(question(pool.task, example)))
+    own = _likeness(example, text, pool.ranks, common=pool.common)
     order = _order(pool, own, seed=seed, mode=mode, groups=groups)
     demonstrations = tuple(pool.examples[place] for place in islice(order, shots))
     return demonstrations if mode == "first" else demonstrations[::-1]
@@ -141,17 +148,24 @@ def _apart(pool: Pool, own: Likeness, places: Iterable[int]) -> Iterator[int]:
     return (place for place in places if not _is_near(own, pool.likenesses[place]))
 
 
-def _likeness(pool: Pool, example: Example) -> Likeness:
-    text = sorted(words(question(pool.task, example)))
-    return Likeness(example.id, example.cluster, tuple(text), frozenset(text) - pool.common)
+def _likeness(example: Example, text: Sequence[str], ranks: Mapping[str, int], *, common: frozenset[str]) -> Likeness:
+    """Prepare an example's words for comparison with those of a pool."""
+    rare = frozenset(text) - common
+    # Only one order for all sets makes sure that two which share NEAR of their words share one of their first. Words
+    # that the pool has not are the rarest of all.
+    strange = sorted(word for word in rare if word not in ranks)
+    order = [*strange, *sorted((word for word in rare if word in ranks), key=ranks.__getitem__)]
+    first = order[: len(rare) - math.ceil(NEAR * len(rare)) + 1]
+    return Likeness(example.id, example.cluster, tuple(text), rare, frozenset(first))
 
 
 def _is_near(one: Likeness, other: Likeness) -> bool:
     if one.id == other.id or (one.cluster is not None and one.cluster == other.cluster) or one.words == other.words:
         return True
+    if one.rarest.isdisjoint(other.rarest):
+        return False
     fewer, more = sorted((len(one.rare), len(other.rare)))
-    # The similarity is at most fewer / more, so most pairs are settled without looking at a word.
-    if fewer < FEWEST_WORDS or fewer < NEAR * more:
+    if fewer < FEWEST_WORDS:
         return False
     shared = len(one.rare & other.rare)
     return shared >= NEAR * (fewer + more - shared)

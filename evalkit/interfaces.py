@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from evalkit.records import Estimate, Example, Generate, Request, RequestKind, Response
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class LanguageModel(Protocol):
@@ -52,17 +56,40 @@ class Metric(Protocol):
 
     @property
     def is_proportion(self) -> bool:
-        """Whether its values lie in 0..1, so that tables show them in percent."""
+        """Whether each example is right or wrong: tables show the share of right ones in percent."""
 
     @property
-    def kinds(self) -> frozenset[RequestKind]:
-        """The kinds of request whose answers it scores."""
+    def needs(self) -> tuple[RequestKind, ...]:
+        """The kinds of request whose responses it reads, in the order in which it is given them."""
 
     def statistics(self, example: Example, responses: Sequence[Response]) -> tuple[float, ...]:
         """Reduce one example's responses to the S numbers that the aggregation needs."""
 
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
-        """Score a set of examples from their statistics, shape (E, S), E at least 1."""
+    def aggregate(self, statistics: Sequence[tuple[float, ...]], *, clusters: Sequence[str] | None = None) -> Estimate:
+        """Score a set of examples from their statistics, shape (E, S), E at least 1.
+
+        `clusters` names what each example is resampled with; None resamples examples.
+        """
+
+
+@runtime_checkable
+class ScoresTotals(Protocol):
+    """A metric whose score follows from summed statistics, as BLEU's does: resampling then takes no loop.
+
+    A metric whose score is no mean of one number an example has to offer it, else nothing can be resampled.
+    """
+
+    def score_totals(self, totals: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score R sets of examples from the sums of their statistics, shape (R, S), and their sizes, shape (R,)."""
+
+
+@runtime_checkable
+class Signed(Protocol):
+    """A metric with a signature of its own, which stands beside the score."""
+
+    @property
+    def signature(self) -> str:
+        """Such as sacrebleu's `case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0`; nrefs is the data's."""
 
 
 @dataclass(frozen=True, slots=True)

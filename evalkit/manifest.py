@@ -26,7 +26,16 @@ Json = dict[str, Any]  # Any: JSON nests
 
 FILE = "run.json"
 ANSWERS = "responses.sqlite"
-FREE = ("tasks", "data", "by", "token_budget", "out")  # settings that change no answer, or only through the hashes
+FREE = (
+    "tasks",
+    "data",
+    "pool",
+    "by",
+    "token_budget",
+    "trust_task_code",
+    "out",
+)  # settings that change no answer, or only through the hashes
+PLACES = ("source", "pool", "sample", "sample_pool")  # of a task: its examples' hash says what lies there
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "pyarrow", "numpy", "pandas", "jinja2")
 
 
@@ -122,7 +131,7 @@ def versions() -> dict[str, str]:
 def _portable(assignment: Assignment) -> Json:
     # Where a file lies says nothing of what it holds, and its hash does.
     fields = dataclasses.asdict(assignment.task)
-    return {key: value for key, value in fields.items() if key not in {"source", "pool"}}
+    return {key: value for key, value in fields.items() if key not in PLACES}
 
 
 def _identity(described: Mapping[str, Any]) -> Json:  # Any: JSON

@@ -16,7 +16,7 @@ class Ask:
 
     key: str  # digest of everything the request asks
     request: Request
-    tokens: int  # of prompt and answer together, at most
+    tokens: int  # of prompt and answer together, at most; of a whole rolling text, however long
     prefix: tuple[str, ...]  # ids of the demonstrations: requests that share them share the start of their contexts
 
 

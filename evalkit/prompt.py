@@ -3,31 +3,26 @@
 A template shows one example, demonstrations and question alike. A demonstration is its rendering followed by its first
 target; the description, the demonstrations and the question are joined by the task's separator. Whole demonstrations
 are dropped until prompt and answer fit the window, the ones furthest from the question first: with fewshot.draw a
-prompt cut to k demonstrations is the very prompt of k shots.
+prompt cut to k demonstrations is the very prompt of k shots. Texts of tasks that are verbatim are joined as they stand,
+as lm_eval does: nothing follows the description, the separator follows each demonstration, no whitespace is moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from evalkit.dataset import READY_MADE
+from evalkit import metric_spec, templates
 from evalkit.errors import TaskError, UsageError
-from evalkit.records import Example, Prompt, Task
-from evalkit.registry import suggest
+from evalkit.records import Example, Prompt, RequestKind, Task
 
 CountTokens: TypeAlias = Callable[[Sequence[str]], list[int]]
 Job: TypeAlias = tuple[Example, Sequence[Example]]  # an example and the demonstrations drawn for it, in prompt order
 
 JOBS_AT_ONCE = 256  # bounds the memory that a tokenizer's batch takes
 VISIBLE = {" ": "·", "\t": "→\t", "\n": "⏎\n", "\r": "␍", "\u00a0": "⍽"}
-MOST_STEPS = 100_000  # that all ranges of one rendering have together, so that no template runs for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +50,17 @@ def build(
     """
     if window < 1:
         raise UsageError(f"found a window of {window} tokens, expected at least 1")
+    if task.kind == "rolling":  # a text of any length, in windows
+        return [Prompt("", (), shots, 0, window) for _ in jobs]
     written: dict[int, str] = {}  # keyed by identity: ids of a pool and of a source may collide
     lengths: dict[str, int] = {}  # tokens of the parts of prompts
     prompts: list[Prompt | None] = []
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         drafts = [_draft(task, job, written) for job in jobs[start : start + JOBS_AT_ONCE]]
-        guesses = _estimate(task, drafts, lengths, count_tokens=count_tokens, window=window)
-        fitting = _fit(task, drafts, guesses, count_tokens=count_tokens, window=window)
+        _measure(drafts, lengths, count_tokens=count_tokens)
+        guesses = [_estimate(draft, lengths, window=window) for draft in drafts]
+        rooms = [_room(draft, lengths) for draft in drafts]
+        fitting = _fit(drafts, guesses, rooms, count_tokens=count_tokens, window=window)
         for draft, kept in zip(drafts, fitting, strict=True):
             if kept is None:
                 prompts.append(None)
@@ -71,9 +70,27 @@ def build(
     return prompts
 
 
+@lru_cache(maxsize=64)
+def kinds(metrics: tuple[str, ...]) -> tuple[RequestKind, ...]:
+    """Tell the kinds of request that these metrics need."""
+    return tuple(dict.fromkeys(kind for metric in metrics for kind in metric_spec.load(metric).needs))
+
+
+def at(task: Task, shots: int) -> Task:
+    """Return the task as it is asked at a number of shots: some have a template of their own for none."""
+    if shots or task.zero_shot_template is None:
+        return task
+    return replace(task, template=task.zero_shot_template)
+
+
 def question(task: Task, example: Example) -> str:
     """Render one example without an answer, trailing whitespace included. Raises TaskError."""
-    return _question(_compile(task.template), task, example)
+    if example.question is not None:
+        return example.question
+    fields = example.fields
+    if example.choices and "choices" not in fields:
+        fields = {**fields, "choices": example.choices}
+    return templates.render(task.template, fields, shown=f"{task.name}: template", of=f"example {example.id}")
 
 
 def continuation(task: Task, example: Example, answer: str) -> str:
@@ -81,18 +98,23 @@ def continuation(task: Task, example: Example, answer: str) -> str:
 
     Where the template's rendering ends in whitespace, that takes the place of the answer's own.
     """
-    return _continuation(question(task, example), answer)
+    return _continuation(task, question(task, example), answer)
 
 
 def answers(task: Task, example: Example) -> tuple[str, ...]:
     """Return the continuations whose likelihood is asked for: all choices, or all targets where there are none."""
-    rendered = question(task, example)
-    return tuple(_continuation(rendered, answer) for answer in example.choices or example.targets)
+    return _answers(task, question(task, example), example)
+
+
+def worked(task: Task, example: Example) -> str:
+    """Render one example with its first target: a demonstration."""
+    return _join(task, question(task, example), example.targets[0]) + (example.ending or "")
 
 
 def preview(task: Task, job: Job, *, shots: int, count_tokens: CountTokens, window: int) -> Preview:
     """Describe the exact prompt of one example for a reader, built as a run builds it."""
     example, demonstrations = job
+    task = at(task, shots)
     [prompt] = build(task, [job], shots=shots, count_tokens=count_tokens, window=window)
     draft = _draft(task, job, {})
     context = draft.context(0) if prompt is None else prompt.context
@@ -100,10 +122,9 @@ def preview(task: Task, job: Job, *, shots: int, count_tokens: CountTokens, wind
     candidates = tuple(
         dict.fromkeys((*(continuation(task, example, target) for target in example.targets), *answers(task, example)))
     )
-    [tokens] = count_tokens([context])
-    room = task.max_tokens
-    if task.kind != "generate":
-        room = max(count_tokens([context + answer for answer in draft.answers])) - tokens
+    likelihoods = (*draft.answers, *draft.targets)
+    [tokens, *longer] = count_tokens([context, *(context + answer for answer in likelihoods)])
+    room = max([draft.room, *(count - tokens for count in longer)])
     return Preview(
         text=visible(context),
         answers=tuple(visible(answer) for answer in candidates),
@@ -131,10 +152,7 @@ def escape(character: str) -> str:
 
 def check_template(text: str, *, name: str) -> None:
     """Raise TaskError where the template is broken before any example is shown: its syntax, an unknown filter."""
-    try:
-        _environment().from_string(text)  # compiles, which finds unknown filters too
-    except TemplateSyntaxError as error:
-        raise TaskError(f"{name}:{error.lineno}: broken template: {error.message}") from error
+    templates.check(text, name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +163,23 @@ class _Draft:
     separator: str
     written: Sequence[str]  # the demonstrations, in prompt order
     question: str
-    answers: tuple[str, ...]  # continuations that have to fit, empty for a generation
+    answers: tuple[str, ...]  # continuations that have to fit, counted with their contexts
+    targets: tuple[str, ...]  # those of a generation, which rarely are longer than it may be, counted alone
+    room: int  # tokens of a generation that have to fit
     demonstrations: Sequence[Example]
+    is_verbatim: bool
 
     @property
     def parts(self) -> tuple[str, ...]:
         """All texts that a prompt is joined from, and the answers."""
-        return (self.description, self.separator, *self.written, self.question, *self.answers)
+        return (self.description, self.separator, *self.written, self.question, *self.answers, *self.targets)
 
     def context(self, shown: int) -> str:
         """Join the description, the last `shown` demonstrations and the question."""
-        parts = [*self.written[len(self.written) - shown :], self.question]
+        written = self.written[len(self.written) - shown :]
+        if self.is_verbatim:
+            return self.description + "".join(each + self.separator for each in written) + self.question
+        parts = [*written, self.question]
         return self.separator.join([self.description, *parts] if self.description else parts).rstrip()
 
     def ids(self, shown: int) -> tuple[str, ...]:
@@ -165,8 +189,32 @@ class _Draft:
 
 def _draft(task: Task, job: Job, written: dict[int, str]) -> _Draft:
     example, demonstrations = job
-    template = _compile(task.template)
-    rendered = _question(template, task, example)
+    rendered = question(task, example)
+    if not task.is_verbatim:
+        _check_gap(task, rendered, job)
+    for each in demonstrations:
+        if id(each) not in written:
+            written[id(each)] = worked(task, each)
+    asked = kinds(task.metrics)
+    likelihoods = () if asked == ("generate",) else _answers(task, rendered, example)
+    answers = tuple(dict.fromkeys(answer + (example.ending or "") for answer in likelihoods))
+    is_generated = "generate" in asked
+    return _Draft(
+        description=task.description if example.description is None else example.description,
+        separator=task.separator,
+        written=[written[id(each)] for each in demonstrations],
+        question=rendered,
+        answers=() if is_generated else answers,
+        targets=answers if is_generated else (),
+        room=task.max_tokens if is_generated else 0,
+        demonstrations=demonstrations,
+        is_verbatim=task.is_verbatim,
+    )
+
+
+def _check_gap(task: Task, rendered: str, job: Job) -> None:
+    """Raise TaskError for a question that leaves nothing before its answer, or begins the answer with a stop string."""
+    example, demonstrations = job
     gap = rendered[len(rendered.rstrip()) :]
     if gap == rendered and (task.description or demonstrations):
         raise TaskError(
@@ -177,21 +225,15 @@ def _draft(task: Task, job: Job, written: dict[int, str]) -> _Draft:
             f"{task.name}: the template ends in {gap!r}, which begins the answer, where the stop string would end it; "
             "end the template before it, or change 'stop'"
         )
-    for each in demonstrations:
-        if id(each) not in written:
-            written[id(each)] = _join_answer(_question(template, task, each), each.targets[0])
-    return _Draft(
-        description=task.description,
-        separator=task.separator,
-        written=[written[id(each)] for each in demonstrations],
-        question=rendered,
-        answers=() if task.kind == "generate" else tuple(dict.fromkeys(answers(task, example))),
-        demonstrations=demonstrations,
-    )
 
 
 def _fit(
-    task: Task, drafts: Sequence[_Draft], guesses: Sequence[int], *, count_tokens: CountTokens, window: int
+    drafts: Sequence[_Draft],
+    guesses: Sequence[int],
+    rooms: Sequence[int],
+    *,
+    count_tokens: CountTokens,
+    window: int,
 ) -> list[tuple[int, int] | None]:
     """Find, for each draft, the most demonstrations that fit and the tokens of that context; None where none fits.
 
@@ -209,7 +251,8 @@ def _fit(
             return fitting
         for index in still if rounds else ():
             guesses[index] = _next_guess(least[index], too_many[index], guesses[index], rounds)
-        counted = _count(task, [drafts[index] for index in still], [guesses[index] for index in still], count_tokens)
+        chosen = [(drafts[index], guesses[index], rooms[index]) for index in still]
+        counted = _count(chosen, count_tokens)
         for index, (tokens, whole) in zip(still, counted, strict=True):
             if whole <= window:
                 fitting[index] = (guesses[index], tokens)
@@ -224,156 +267,57 @@ def _next_guess(fits: int, too_many: int, last: int, rounds: int) -> int:
     return (fits + too_many) // 2
 
 
-def _estimate(
-    task: Task, drafts: Sequence[_Draft], lengths: dict[str, int], *, count_tokens: CountTokens, window: int
-) -> list[int]:
-    """Guess how many demonstrations fit each draft by adding up its parts' tokens, which `lengths` remembers."""
+def _measure(drafts: Sequence[_Draft], lengths: dict[str, int], *, count_tokens: CountTokens) -> None:
+    """Count the tokens of the parts of drafts that `lengths` has not yet."""
     parts = dict.fromkeys(part for draft in drafts for part in draft.parts)
     new = [part for part in ("", *parts) if part not in lengths]
     lengths.update(zip(new, count_tokens(new), strict=True))
+
+
+def _estimate(draft: _Draft, lengths: Mapping[str, int], *, window: int) -> int:
+    """Guess how many demonstrations fit a draft by adding up its parts' tokens."""
     start = lengths[""]  # the start token, which every count includes
-    guesses = []
-    for draft in drafts:
-        separator = lengths[draft.separator] - start
-        room = task.max_tokens if task.kind == "generate" else max(lengths[answer] for answer in draft.answers) - start
-        left = window - room - lengths[draft.question] - (lengths[draft.description] - start)
-        shown = 0
-        for text in reversed(draft.written):
-            left -= lengths[text] - start + separator
-            if left < 0:
-                break
-            shown += 1
-        guesses.append(shown)
-    return guesses
+    separator = lengths[draft.separator] - start
+    room = max([_room(draft, lengths), *(lengths[answer] - start for answer in draft.answers)])
+    left = window - room - lengths[draft.question] - (lengths[draft.description] - start)
+    shown = 0
+    for text in reversed(draft.written):
+        left -= lengths[text] - start + separator
+        if left < 0:
+            break
+        shown += 1
+    return shown
 
 
-def _count(
-    task: Task, drafts: Sequence[_Draft], shown: Sequence[int], count_tokens: CountTokens
-) -> list[tuple[int, int]]:
-    """Count, for each draft, the tokens of its context and those of the context with its longest answer."""
-    contexts = [draft.context(number) for draft, number in zip(drafts, shown, strict=True)]
-    if task.kind == "generate":
-        return [(tokens, tokens + task.max_tokens) for tokens in count_tokens(contexts)]
+def _room(draft: _Draft, lengths: Mapping[str, int]) -> int:
+    """Tokens to keep for a generation, and for the target that is scored beside it, with one for the seam."""
+    return max([draft.room, *(lengths[target] - lengths[""] + 1 for target in draft.targets)])
+
+
+def _count(chosen: Sequence[tuple[_Draft, int, int]], count_tokens: CountTokens) -> list[tuple[int, int]]:
+    """Count, for drafts with demonstrations and room, the tokens of contexts and of contexts with their answers."""
+    contexts = [draft.context(shown) for draft, shown, _ in chosen]
     texts = [
-        context + answer for draft, context in zip(drafts, contexts, strict=True) for answer in ("", *draft.answers)
+        context + answer
+        for (draft, _, _), context in zip(chosen, contexts, strict=True)
+        for answer in ("", *draft.answers)
     ]
     counts = iter(count_tokens(texts))
     pairs = []
-    for draft in drafts:
+    for draft, _, room in chosen:
         tokens = next(counts)
-        pairs.append((tokens, max(next(counts) for _ in draft.answers)))
+        pairs.append((tokens, max([tokens + room, *(next(counts) for _ in draft.answers)])))
     return pairs
 
 
-def _question(template: _Compiled, task: Task, example: Example) -> str:
-    fields = example.fields
-    if template.is_ready_made(fields):
-        if fields["context"] is None:
-            raise TaskError(_nothing(task, example, ["context"]))
-        return str(fields["context"])
-    if example.choices and "choices" not in fields:
-        fields = {**fields, "choices": example.choices}
-    try:
-        # Positional, since a column may be called `self`.
-        rendered = template.template.render({"range": _counted_range(), **fields})
-    except _NothingError as error:
-        raise TaskError(_nothing(task, example, sorted(template.fields))) from error
-    except UndefinedError as error:
-        missing = sorted(template.fields - fields.keys())
-        hint = suggest(missing[0], fields) if missing else ""
-        found = f"fields found: {', '.join(sorted(fields)) or 'none'}"
-        hint = f"{found}; {hint}" if hint.startswith("did") else found
-        raise TaskError(f"{task.name}: template: {error.message}; {hint}") from error
-    except SecurityError as error:
-        raise TaskError(f"{task.name}: template: not allowed in a template: {error}") from error
-    except FAILURES as error:
-        what = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        raise TaskError(f"{task.name}: template: {what}; found with example {example.id}") from error
-    return rendered
-
-
-def _nothing(task: Task, example: Example, names: Iterable[str]) -> str:
-    empty = [f"field {name!r}" for name in names if name in example.fields and example.fields[name] is None]
-    return (
-        f"{task.name}: template: found no value in {empty[0] if empty else 'a part'} of example {example.id}, expected "
-        "something to show; fill it in, or leave it out of the template with {% if %}"
-    )
-
-
-def _join_answer(rendered: str, answer: str) -> str:
+def _join(task: Task, rendered: str, answer: str) -> str:
     """Append an answer; the rendering's trailing whitespace stands between, else the answer's leading one."""
-    return rendered + (answer.lstrip() if rendered != rendered.rstrip() else answer)
+    return rendered + (answer.lstrip() if not task.is_verbatim and rendered != rendered.rstrip() else answer)
 
 
-def _continuation(rendered: str, answer: str) -> str:
-    return _join_answer(rendered, answer)[len(rendered.rstrip()) :]
+def _answers(task: Task, rendered: str, example: Example) -> tuple[str, ...]:
+    return tuple(_continuation(task, rendered, answer) for answer in example.choices or example.targets)
 
 
-class _NothingError(Exception):
-    """A template shows None, which would stand in a prompt as a word."""
-
-
-FAILURES = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    MemoryError,
-)
-
-
-def _refuse_nothing(value: object) -> object:
-    if value is None:
-        raise _NothingError
-    return value
-
-
-def _counted_range() -> Callable[..., range]:
-    """Make the `range` of one rendering."""
-    left = MOST_STEPS
-
-    def counted(*bounds: int) -> range:
-        nonlocal left
-        steps = range(*bounds)
-        if len(steps) > left:
-            raise OverflowError(f"found more than {MOST_STEPS:,} steps in ranges, expected fewer; shorten the loops")
-        left -= len(steps)
-        return steps
-
-    return counted
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    template: Template
-    fields: frozenset[str]  # names the template reads
-
-    def is_ready_made(self, fields: Mapping[str, object]) -> bool:
-        """Whether a row brings its own context: it has both columns, neither is the template's, and others lack."""
-        return (
-            all(name in fields and name not in self.fields for name in READY_MADE) and not self.fields <= fields.keys()
-        )
-
-
-@lru_cache(maxsize=64)
-def _compile(text: str) -> _Compiled:
-    environment = _environment()
-    try:
-        fields = meta.find_undeclared_variables(environment.parse(text))
-        return _Compiled(environment.from_string(text), frozenset(fields - set(environment.globals)))
-    except TemplateSyntaxError as error:
-        raise TaskError(f"template, line {error.lineno}: broken template: {error.message}") from error
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Make the sandbox: nothing of Python's inside, no undefined fields, nothing random; block tags leave no lines."""
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, finalize=_refuse_nothing, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals = {"range": environment.globals["range"]}  # each rendering brings one that counts
-    del environment.filters["random"]
-    return environment
+def _continuation(task: Task, rendered: str, answer: str) -> str:
+    return answer if task.is_verbatim else _join(task, rendered, answer)[len(rendered.rstrip()) :]

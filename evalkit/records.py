@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-RequestKind: TypeAlias = Literal["generate", "choice", "loglikelihood"]
+RequestKind: TypeAlias = Literal["generate", "choice", "unconditional", "partial", "loglikelihood", "rolling"]
 DemonstrationMode: TypeAlias = Literal["per-example", "fixed", "grouped", "first", "balanced"]
 FinishReason: TypeAlias = Literal["stop", "end-of-text", "max-tokens", "window"]
 
@@ -20,15 +20,26 @@ class Example:
     targets: tuple[str, ...]  # right answers as text; the first is shown in demonstrations
     choices: tuple[str, ...] = ()  # candidate answers, empty for free-form tasks
     cluster: str | None = None  # examples that share one are near-duplicates of each other
+    question: str | None = None  # what is shown before the answer, where the data bring it; None renders the template
+    ending: str | None = None  # partial evaluation: what follows each of the choices, which end the question
+    description: str | None = None  # text before its demonstrations; None takes the task's
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a task's examples come from: a generator of evalkit, a data file, or a dataset of the hub."""
+    """Where a task's examples come from: a generator, a data file, two line-aligned files, the hub, an lm_eval task."""
 
-    kind: Literal["generator", "file", "hub"]
-    location: str  # the generator's name, a path, or a hub id
+    kind: Literal["generator", "file", "lines", "hub", "lm_eval"]
+    location: str  # the generator's name, a path (two with a comma between), or a hub id
     settings: Mapping[str, object]  # what the generator or the reader is given
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Steps that turn the raw completions of one example into the answer that is scored."""
+
+    name: str  # what metrics name after an @
+    steps: tuple[Mapping[str, object], ...]  # each with the key `function` and that function's settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,8 @@ class Task:
     pool: Source | None  # the demonstrations; None draws them from the source itself
     template: str  # text of the Jinja2 template that shows one example
     description: str  # text before the demonstrations; empty for none
-    kind: RequestKind
-    metrics: tuple[str, ...]
+    kind: RequestKind  # the request that decides how prompts are laid out; metrics may need others beside it
+    metrics: tuple[str, ...]  # such as `exact_match`, `bleu(tokenize=intl)`, `exact_match@strict`
     paper_shots: int | None  # K of the GPT-3 paper, what `--shots paper` means
     stop: tuple[str, ...]  # stop strings of a generation
     max_tokens: int  # longest generation, in tokens
@@ -64,6 +75,16 @@ class Task:
     citation: str
     separator: str = "\n\n"  # between description, demonstrations and question
     choices: tuple[str, ...] = ()  # candidate answers shared by all examples; empty where each brings its own or none
+    target: str | None = None  # template of the right answer, where no column holds it
+    fields: Mapping[str, object] = field(default_factory=dict)  # that every example has beside its columns
+    zero_shot_template: str | None = None  # shows an example without demonstrations; None takes the template
+    answer_context: str = ""  # before a choice on its own, whose likelihood others are divided by, such as `Answer:`
+    filters: tuple[Filter, ...] = ()
+    repeats: int = 1  # generations an example
+    sample: Source | None = None  # examples that ship with evalkit, where the hub cannot be reached
+    sample_pool: Source | None = None
+    hold_out: float | None = None  # share of other data that becomes the pool, where that brings none
+    is_verbatim: bool = False  # texts are joined as they stand; a context may end in whitespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +122,21 @@ class Generate:
     seed: int = 0  # of this request alone, so that an answer does not depend on its batch
 
 
-Request: TypeAlias = LogLikelihood | Generate
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """Ask for the log-probability of a whole text of any length, in windows."""
+
+    text: str
+    window: int  # tokens computed at once: the one before its first prediction, and all it predicts but the last
+    stride: int | None = None  # tokens that a window after the first predicts; None is as many as the window
+
+
+Request: TypeAlias = LogLikelihood | Generate | Rolling
 
 
 @dataclass(frozen=True, slots=True)
 class LogProb:
-    """The answer to a LogLikelihood."""
+    """The answer to a LogLikelihood or a Rolling."""
 
     total: float  # nats, summed over the continuation
     tokens: int  # of the continuation
@@ -137,6 +167,7 @@ class Sample:
     prompt: Prompt | None  # None where not even the example alone fits the window
     responses: tuple[Response, ...]
     statistics: Mapping[str, tuple[float, ...]]  # metric -> what its aggregation sums up
+    seed: int = 0  # of its demonstrations and of what was drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +195,8 @@ class Result:
     estimate: Estimate | None  # None where no example could be scored
     skipped: int  # examples that do not fit the window at zero shots
     signature: str
+    spread: float | None = None  # standard deviation of the scores of several seeds, in the estimate's unit
+    baseline: float | None = None  # score of always giving the commonest answer, in the estimate's unit
 
 
 @dataclass(frozen=True, slots=True)

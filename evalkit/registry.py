@@ -9,11 +9,27 @@ from typing import Any
 
 GENERATORS = {
     "arithmetic": "evalkit.arithmetic:examples",
+    "scramble": "evalkit.scramble:examples",
 }
 METRICS = {
     "accuracy": "evalkit.metrics.choice:Accuracy",
-    "accuracy_of_sums": "evalkit.metrics.choice:AccuracyOfSums",
+    "bits_per_byte": "evalkit.metrics.rolling:BitsPerByte",
+    "bleu": "evalkit.metrics.translation:Bleu",
+    "brier_score": "evalkit.metrics.classification:BrierScore",
+    "byte_perplexity": "evalkit.metrics.rolling:byte_perplexity",
+    "chrf": "evalkit.metrics.translation:Chrf",
     "exact_match": "evalkit.metrics.exact:ExactMatch",
+    "f1": "evalkit.metrics.token_f1:TokenF1",
+    "f1_classes": "evalkit.metrics.classification:F1OfClasses",
+    "greedy_match": "evalkit.metrics.target:GreedyMatch",
+    "mcc": "evalkit.metrics.classification:MatthewsCorrelation",
+    "multi_bleu": "evalkit.metrics.multi_bleu:MultiBleu",
+    "partial_accuracy": "evalkit.metrics.choice:PartialAccuracy",
+    "target_perplexity": "evalkit.metrics.target:TargetPerplexity",
+    "ter": "evalkit.metrics.translation:Ter",
+    "token_perplexity": "evalkit.metrics.rolling:token_perplexity",
+    "word_perplexity": "evalkit.metrics.rolling:word_perplexity",
+    "words": "evalkit.metrics.length:Words",
 }
 MODELS = {
     "nano": "evalkit.nano:load",

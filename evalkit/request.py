@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
-from evalkit.prompt import answers
-from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, Task
+from collections.abc import Mapping
+
+from evalkit import metric_spec
+from evalkit.errors import TaskError
+from evalkit.prompt import answers, continuation, kinds
+from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, RequestKind, Rolling, Task
 from evalkit.text import generator
 
+BESIDE: Mapping[RequestKind, frozenset[RequestKind]] = {  # what can be asked where prompts are laid out for a kind
+    "generate": frozenset({"generate", "loglikelihood"}),
+    "choice": frozenset({"choice", "unconditional"}),
+    "partial": frozenset({"partial"}),
+    "loglikelihood": frozenset({"generate", "loglikelihood"}),
+    "rolling": frozenset({"rolling"}),
+}
 
-def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> tuple[Request, ...]:
-    """Build the requests of one example: one generation, or one likelihood a choice (a target where it has no choices).
 
-    Likelihoods are in the order of the choices. A generation's own seed depends on the seed, the task's name and the
-    example's id alone.
+def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> Mapping[RequestKind, tuple[Request, ...]]:
+    """Build the requests of one example, of every kind that the task's metrics need.
+
+    Likelihoods are in the order of the choices, or of the targets where there are none. A generation that draws has a
+    seed of its own, which depends on the seed, the task's name and the example's id alone; one that does not has 0, so
+    that equal prompts are one request.
     """
-    if task.kind == "generate":
-        own = generator("request", seed, task.name, example.id).getrandbits(63)  # what a signed 64-bit integer holds
-        return (Generate(prompt.context, task.stop, task.max_tokens, task.decoding, own),)
-    return tuple(LogLikelihood(prompt.context, continuation) for continuation in answers(task, example))
+    return {kind: tuple(_requests(kind, task, example, prompt, seed=seed)) for kind in kinds(task.metrics)}
+
+
+def check_metrics(task: Task) -> None:
+    """Raise TaskError where a metric cannot score what the task asks for."""
+    for name in task.metrics:
+        for kind in metric_spec.load(name).needs:
+            if kind not in BESIDE[task.kind]:
+                raise TaskError(
+                    f"{task.name}: metric {name!r} scores requests of kind {kind!r}, found a task of kind "
+                    f"{task.kind!r}; change one of the two"
+                )
+
+
+def _requests(kind: RequestKind, task: Task, example: Example, prompt: Prompt, *, seed: int) -> list[Request]:
+    context = prompt.context
+    match kind:
+        case "generate":
+            rule = task.decoding
+            return [
+                Generate(context, task.stop, task.max_tokens, rule, _seed(task, example, seed, repeat))
+                for repeat in range(task.repeats)
+            ]
+        case "unconditional":
+            return [LogLikelihood(task.answer_context, answer) for answer in answers(task, example)]
+        case "partial":
+            return [_likelihood(context + choice, example.ending or "") for choice in answers(task, example)]
+        case "rolling":
+            return [Rolling(example.targets[0], prompt.window)]
+        case "loglikelihood":
+            return [_likelihood(context, continuation(task, example, target)) for target in example.targets]
+    return [_likelihood(context, answer) for answer in answers(task, example)]
+
+
+def _likelihood(context: str, continuation: str) -> LogLikelihood:
+    """Ask with the white space that ends a verbatim context moved to the continuation, as lm_eval tokenizes it."""
+    kept = context.rstrip()
+    return LogLikelihood(kept, context[len(kept) :] + continuation)
+
+
+def _seed(task: Task, example: Example, seed: int, repeat: int) -> int:
+    if task.decoding.temperature == 0:
+        return 0
+    parts = (seed, task.name, example.id, *([repeat] if repeat else []))
+    return generator("request", *parts).getrandbits(63)  # what a signed 64-bit integer holds

@@ -1,11 +1,13 @@
-"""Read the rows of data files: jsonl, json, csv and parquet, each row with the place where it stands."""
+"""Read the rows of data files: jsonl, json, csv, parquet, tsv and txt, each row with the place where it stands."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
@@ -16,26 +18,65 @@ from evalkit.errors import DataError
 Row: TypeAlias = dict[str, object]
 Place: TypeAlias = str  # where a row stands, such as `test.jsonl:17`
 
+TEXT = ".txt"
+QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')  # what a writer of CSV makes of a cell with quotes in it
+
 
 def read(path: Path) -> Iterator[tuple[Place, Row]]:
-    """Yield the rows of a file, or of all data files in a folder by name; DataError names file and line."""
+    """Yield the rows of a file, or of all data files in a folder by name; DataError names file and line.
+
+    A txt file is one row, its whole text. In a folder such files are data only where there are no others.
+    """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in READERS and file.is_file())
+        found = sorted(file for file in path.iterdir() if file.suffix in READERS and file.is_file())
+        files = [file for file in found if file.suffix != TEXT] or found
         if not files:
             raise DataError(f"{path}: found no data files in this folder, expected {', '.join(READERS)}")
-    elif path.is_symlink() and not path.exists():
-        raise DataError(f"{path}: found a link that leads to no file, expected a data file; mend the link")
-    elif not path.exists():
-        raise DataError(f"{path}: no such file; {_neighbours(path)}")
-    elif path.suffix not in READERS:
-        raise DataError(f"{path}: found a file ending in {path.suffix!r}, expected {', '.join(READERS)}")
     else:
+        _check_file(path)
+        if path.suffix not in READERS:
+            raise DataError(f"{path}: found a file ending in {path.suffix!r}, expected {', '.join(READERS)}")
         files = [path]
     for file in files:
-        try:
+        with _named(file):
             yield from READERS[file.suffix](file)
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def read_pairs(source: Path, target: Path) -> Iterator[tuple[Place, Row]]:
+    """Yield a row with `source` and `target` for each line that two text files share; a place names the source's line.
+
+    A line that is blank in both is left out. Raises DataError where only one is blank, and, before any row, where one
+    file has more lines.
+    """
+    counts = [_count_lines(path) for path in (source, target)]
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{source}: found {counts[0]:,} lines, and {counts[1]:,} in {target}; expected as many, one for each other"
+        )
+    pairs = zip(_lines(source), _lines(target), strict=True)
+    for number, (left, right) in enumerate(pairs, start=1):
+        if bool(left.strip()) != bool(right.strip()):
+            blank, other = (target, source) if left.strip() else (source, target)
+            raise DataError(f"{blank}:{number}: found a blank line, expected one that goes with {other}:{number}")
+        if left.strip():
+            yield f"{source}:{number}", {"source": left, "target": right}
+
+
+def _check_file(path: Path) -> None:
+    """Raise DataError where there is no such file."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: found a link that leads to no file, expected a data file; mend the link")
+    if not path.exists():
+        raise DataError(f"{path}: no such file; {_neighbours(path)}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file into DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _neighbours(path: Path) -> str:
@@ -45,18 +86,13 @@ def _neighbours(path: Path) -> str:
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    # Decoded line by line, so that a bad byte has a line number and large files stay on disk.
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            place = f"{path}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield place, checked(json.loads(text, object_pairs_hook=_object), place=place)
-            except UnicodeDecodeError as error:
-                raise DataError(_not_utf8(place, error)) from error
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{place}: broken JSON: {_reason(error)}; expected one object a line") from error
+    for number, line in enumerate(_lines(path), start=1):
+        place = f"{path}:{number}"
+        try:
+            if text := line.strip():
+                yield place, checked(json.loads(text, object_pairs_hook=_object), place=place)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}: broken JSON: {_reason(error)}; expected one object a line") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
@@ -89,8 +125,32 @@ def _reason(error: Exception) -> str:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    return _cells(path, name="CSV", dialect=csv.excel)
+
+
+def _tsv_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    for place, row in _cells(path, name="TSV", dialect=_Tabs):
+        for column, cell in row.items():
+            if QUOTED.fullmatch(str(cell)):
+                raise DataError(
+                    f"{place}: column {column!r}: found a quoted cell with quotes doubled, expected text as it stands "
+                    "between tabs; save the file as .csv"
+                )
+        yield place, row
+
+
+class _Tabs(csv.Dialect):
+    """Cells between tabs, and nothing quoted: a quote is a letter as any other (IANA, text/tab-separated-values)."""
+
+    delimiter = "\t"
+    quoting = csv.QUOTE_NONE
+    quotechar = None
+    lineterminator = "\n"
+
+
+def _cells(path: Path, *, name: str, dialect: type[csv.Dialect]) -> Iterator[tuple[Place, Row]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses passages over 128 KiB
-    reader = csv.reader(StringIO(_read_text(path), newline=""), strict=True)
+    reader = csv.reader(StringIO(_read_text(path), newline=""), dialect, strict=True)
     try:
         header = next(reader, [])
         if len(set(header)) != len(header):
@@ -103,7 +163,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[Place, Row]]:
             if cells:
                 yield place, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: broken CSV: {error}") from error
+        raise DataError(f"{path}:{reader.line_num}: broken {name}: {error}") from error
+
+
+def _text_rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    text = _read_text(path)
+    if not text.strip():
+        raise DataError(f"{path}: found a blank file, expected a document")
+    yield str(path), {"text": text}
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[Place, Row]]:
@@ -150,6 +217,23 @@ def _plain(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text without their ends; only a newline ends one, as in what counts lines."""
+    # Decoded line by line, so that a bad byte has a line number and large files stay on disk.
+    with _named(path), path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise DataError(_not_utf8(f"{path}:{number}", error)) from error
+
+
+def _count_lines(path: Path) -> int:
+    _check_file(path)
+    with _named(path), path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
 def _read_text(path: Path) -> str:
     content = path.read_bytes()
     try:
@@ -168,4 +252,6 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[Place, Row]]]] = {
     ".json": _json_rows,
     ".csv": _csv_rows,
     ".parquet": _parquet_rows,
+    ".tsv": _tsv_rows,
+    TEXT: _text_rows,
 }

@@ -7,12 +7,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import atomic, encoding, fewshot, manifest, plan, prompt, request, score, signature
-from evalkit.assignment import Assignment, gather, short_names
+from evalkit import atomic, encoding, fewshot, filters, manifest, metric_spec, plan, prompt, request, score, signature
+from evalkit.assignment import Assignment, Say, gather, ignore_text, short_names
 from evalkit.errors import ModelMemoryError, UsageError
 from evalkit.interfaces import LanguageModel, OnProgress, Progress, ignore
 from evalkit.plan import Ask, Batch
-from evalkit.records import Example, Generate, Prompt, Response, Result, Sample, Table, Task
+from evalkit.records import (
+    Completion,
+    DemonstrationMode,
+    Example,
+    Generate,
+    Prompt,
+    Request,
+    RequestKind,
+    Response,
+    Result,
+    Rolling,
+    Sample,
+    Table,
+    Task,
+)
 from evalkit.report import data_notes, files, notes, table
 from evalkit.settings import Settings
 from evalkit.store import Store
@@ -29,24 +43,36 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One example as it is put to the model at one number of shots."""
+    """One example as it is put to the model at one number of shots, with the demonstrations of one seed."""
 
     task: Task
     shots: int
+    seed: int
     example: Example
     prompt: Prompt | None  # None where not even the example alone fits the window
-    asks: tuple[Ask, ...]
+    asked: Mapping[RequestKind, tuple[Ask, ...]]  # by what metrics need
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """All requests, kind after kind."""
+        return tuple(each for asks in self.asked.values() for each in asks)
 
 
-def run(settings: Settings, load_model: Callable[[], LanguageModel], *, on_progress: OnProgress = ignore) -> Outcome:
+def run(
+    settings: Settings,
+    load_model: Callable[[], LanguageModel],
+    *,
+    on_progress: OnProgress = ignore,
+    say: Say = ignore_text,
+) -> Outcome:
     """Evaluate a model on tasks at each number of shots, from the task's name to the files of a report.
 
     What was answered before, by a run that was stopped, is not asked again; the files are the same bytes either way.
     """
     # A mistake in a flag, a task or its data shows before a model is loaded.
-    assignments = gather(settings)
+    assignments = gather(settings, say=say)
     for assignment in assignments:
-        score.check_metrics(assignment.task)
+        request.check_metrics(assignment.task)
     if settings.out is not None:
         manifest.check(settings.out)
     model = load_model()
@@ -91,42 +117,63 @@ def ask(
     on_progress: OnProgress,
 ) -> list[Question]:
     """Build the prompt and the requests of every example, in the order of tasks, shots and examples."""
-    total = sum(len(assignment.examples) * len(assignment.shots) for assignment in assignments)
+    parts = [
+        (assignment, shots, seed)
+        for assignment in assignments
+        for shots in assignment.shots
+        for seed in seeds_at(assignment.task, shots, settings)
+    ]
+    total = sum(len(assignment.examples) for assignment, _, _ in parts)
     questions: list[Question] = []
-    for assignment in assignments:
-        task, examples = assignment.task, assignment.examples
-        for shots in assignment.shots:
-            on_progress(Progress("building prompts", len(questions), total))
-            jobs = [(example, demonstrations(assignment, example, shots, settings)) for example in examples]
-            prompts = prompt.build(task, jobs, shots=shots, count_tokens=model.count_tokens, window=window)
-            for example, built in zip(examples, prompts, strict=True):
-                asks = () if built is None else asks_about(task, example, built, model=model, seed=settings.seed)
-                questions.append(Question(task, shots, example, built, asks))
+    for assignment, shots, seed in parts:
+        on_progress(Progress("building prompts", len(questions), total))
+        task, examples = prompt.at(assignment.task, shots), assignment.examples
+        jobs = [
+            (example, demonstrations(assignment, example, shots, seed, mode=settings.demos)) for example in examples
+        ]
+        prompts = prompt.build(task, jobs, shots=shots, count_tokens=model.count_tokens, window=window)
+        for example, built in zip(examples, prompts, strict=True):
+            asked = {} if built is None else asks_about(task, example, built, model=model, seed=seed)
+            questions.append(Question(task, shots, seed, example, built, asked))
     on_progress(Progress("building prompts", total, total))
     return questions
 
 
-def demonstrations(assignment: Assignment, example: Example, shots: int, settings: Settings) -> tuple[Example, ...]:
+def seeds_at(task: Task, shots: int, settings: Settings) -> tuple[int, ...]:
+    """Tell the seeds a task is asked with: one where nothing is drawn, neither demonstrations nor tokens."""
+    is_drawn = (shots > 0 and settings.demos != "first") or task.decoding.temperature > 0
+    return settings.all_seeds if is_drawn else settings.all_seeds[:1]
+
+
+def demonstrations(
+    assignment: Assignment, example: Example, shots: int, seed: int, *, mode: DemonstrationMode
+) -> tuple[Example, ...]:
     """Draw the demonstrations of one example."""
     if assignment.pool is None or shots == 0:
         return ()
-    return fewshot.draw(assignment.pool, example, shots=shots, seed=settings.seed, mode=settings.demos)
+    return fewshot.draw(assignment.pool, example, shots=shots, seed=seed, mode=mode)
 
 
-def asks_about(task: Task, example: Example, built: Prompt, *, model: LanguageModel, seed: int) -> tuple[Ask, ...]:
+def asks_about(
+    task: Task, example: Example, built: Prompt, *, model: LanguageModel, seed: int
+) -> Mapping[RequestKind, tuple[Ask, ...]]:
     """Make the requests of one example, each with the tokens that planning reckons with."""
     requests = request.build(task, example, built, seed=seed)
-    texts = [each.context + each.continuation for each in requests if not isinstance(each, Generate)]
+    flat = [each for kind in requests.values() for each in kind]
+    texts = [
+        each.text if isinstance(each, Rolling) else each.context + each.continuation
+        for each in flat
+        if not isinstance(each, Generate)
+    ]
     counted = iter(model.count_tokens(texts) if texts else ())
-    return tuple(
-        Ask(
-            key=encoding.request_key(each),
-            request=each,
-            tokens=built.tokens + each.max_tokens if isinstance(each, Generate) else next(counted),
-            prefix=built.demonstrations,
-        )
-        for each in requests
-    )
+
+    def tokens(each: Request) -> int:
+        return built.tokens + each.max_tokens if isinstance(each, Generate) else next(counted)
+
+    return {
+        kind: tuple(Ask(encoding.request_key(each), each, tokens(each), built.demonstrations) for each in asked)
+        for kind, asked in requests.items()
+    }
 
 
 def asks_of(questions: Iterable[Question]) -> Iterable[Ask]:
@@ -198,13 +245,34 @@ def too_large(single: Ask, error: ModelMemoryError) -> ModelMemoryError:
 
 def evaluate(question: Question, answers: Mapping[str, Response]) -> Sample:
     """Reduce the answers of one example to the statistics of each metric."""
-    responses = tuple(answers[each.key] for each in question.asks)
-    statistics = {
-        name: score.load_metric(name).statistics(question.example, responses)
-        for name in question.task.metrics
-        if question.prompt is not None
-    }
-    return Sample(question.task.name, question.shots, question.example, question.prompt, responses, statistics)
+    given = {kind: [answers[each.key] for each in asks] for kind, asks in question.asked.items()}
+    return Sample(
+        task=question.task.name,
+        shots=question.shots,
+        example=question.example,
+        prompt=question.prompt,
+        responses=tuple(answers[each.key] for each in question.asks),
+        statistics={
+            name: statistics(name, question.task, question.example, given)
+            for name in question.task.metrics
+            if question.prompt is not None
+        },
+        seed=question.seed,
+    )
+
+
+def statistics(
+    name: str, task: Task, example: Example, given: Mapping[RequestKind, Sequence[Response]]
+) -> tuple[float, ...]:
+    """Give a metric the responses of the kinds that it needs, completions as the filter it names leaves them."""
+    wanted = metric_spec.parse(name).filter
+    metric = metric_spec.load(name)
+    responses = [response for kind in metric.needs for response in given[kind]]
+    if wanted is not None:
+        [chosen] = [each for each in task.filters if each.name == wanted]
+        completions = [each for each in responses if isinstance(each, Completion)]
+        responses = list(filters.apply(chosen, completions, example.fields))
+    return metric.statistics(example, responses)
 
 
 def by_setting(samples: Iterable[Sample]) -> Mapping[tuple[str, int], Sequence[Sample]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping
-from typing import Annotated, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evalkit import decoding, registry
+from evalkit import decoding, filters, metric_spec, registry, signatures
 from evalkit.errors import TaskError
-from evalkit.records import Decoding, RequestKind
+from evalkit.records import Decoding, Filter
 
 GROUP_KEYS = ("summary", "tasks")  # keys of a file as a whole
 
@@ -34,6 +33,13 @@ class DecodingKeys(Checked):
     length_penalty: float = 0.6
 
 
+class FilterKeys(Checked):
+    """The keys of records.Filter."""
+
+    name: Text
+    steps: Annotated[list[dict[str, object]], Field(min_length=1)]
+
+
 class Entry(Checked):
     """The keys of one task, after those of its file were filled in."""
 
@@ -41,10 +47,14 @@ class Entry(Checked):
     title: Text
     source: dict[str, object]
     pool: dict[str, object] | None = None
+    sample: dict[str, object] | None = None
+    sample_pool: dict[str, object] | None = None
+    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
     template: Text
+    zero_shot_template: Text | None = None
     description: str = ""
     separator: str = "\n\n"
-    kind: RequestKind
+    kind: Literal["generate", "choice", "partial", "loglikelihood", "rolling"]
     metrics: Annotated[list[str], Field(min_length=1)]
     paper_shots: Annotated[int, Field(ge=0)] | None = None
     stop: list[Text] = []
@@ -52,6 +62,11 @@ class Entry(Checked):
     decoding: DecodingKeys = DecodingKeys()
     columns: dict[str, Text] = {}
     choices: list[Text] = []
+    target: Text | None = None
+    fields: dict[str, str | int | float] = {}
+    answer_context: Text | None = None
+    filters: list[FilterKeys] = []
+    repeats: Annotated[int, Field(ge=1, le=1024)] = 1
     citation: str = ""
 
 
@@ -72,10 +87,23 @@ def check_entry(keys: Mapping[str, object], *, shown: str) -> Entry:
     if wrong := decoding.complaint(Decoding(**entry.decoding.model_dump())):
         key, message = wrong
         raise TaskError(f"{shown}: key 'decoding.{key}': {message}")
+    for each in entry.filters:
+        _named(lambda each=each: filters.check(Filter(each.name, tuple(each.steps))), shown)  # type: ignore[misc]
+    known = [each.name for each in entry.filters]
     for metric in entry.metrics:
-        if metric not in registry.METRICS:
-            raise TaskError(f"{shown}: unknown metric {metric!r}; {registry.suggest(metric, registry.METRICS)}")
+        _named(lambda metric=metric: metric_spec.load(metric), shown)  # type: ignore[misc]
+        wanted = metric_spec.parse(metric).filter
+        if wanted is not None and wanted not in known:
+            raise TaskError(f"{shown}: metric {metric!r}: unknown filter {wanted!r}; {registry.suggest(wanted, known)}")
     return entry
+
+
+def _named(check: Callable[[], object], shown: str) -> None:
+    """Put the name of the file before what a check complains of."""
+    try:
+        check()
+    except TaskError as error:
+        raise TaskError(f"{shown}: {error}") from error
 
 
 def check_settings(generator: str, settings: Mapping[str, object], *, key: str, shown: str) -> None:
@@ -83,19 +111,10 @@ def check_settings(generator: str, settings: Mapping[str, object], *, key: str, 
     if generator not in registry.GENERATORS:
         raise TaskError(f"{shown}: unknown generator {generator!r}; {registry.suggest(generator, registry.GENERATORS)}")
     function = registry.resolve(registry.GENERATORS, generator)
-    parameters = inspect.signature(function).parameters
-    types = get_type_hints(function)
-    for name, value in settings.items():
-        if name not in parameters:
-            known = [f"{key}.{each}" for each in ("generator", *parameters)]
-            raise TaskError(f"{shown}: {unknown_key(f'{key}.{name}', known)}")
-        try:
-            TypeAdapter(types[name]).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise TaskError(f"{shown}: {_complaint(error, prefix=f'{key}.{name}')}") from error
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in settings:
-            raise TaskError(f"{shown}: missing key '{key}.{name}', which generator {generator!r} needs")
+    owner, prefix = f"generator {generator!r}", f"{key}."
+    _named(
+        lambda: signatures.check(function, settings, word="key", owner=owner, prefix=prefix, also=("generator",)), shown
+    )
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -103,24 +122,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key!r}; {registry.suggest(key, known)}"
 
 
-EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "bool_type": "true or false",
-    "string_too_short": "text that is not empty",
-    "too_short": "a list that is not empty",
-}
-
-
-def _complaint(error: ValidationError, *, prefix: str | None = None) -> str:
+def _complaint(error: ValidationError) -> str:
     """Say in one line what pydantic found wrong first: the key, what was found, what was expected."""
     first = error.errors()[0]
-    key = prefix or ""
+    key = ""
     for part in first["loc"]:
         if isinstance(part, int):
             key += f"[{part}]"
@@ -128,24 +133,9 @@ def _complaint(error: ValidationError, *, prefix: str | None = None) -> str:
             key += f".{part}" if key else part
     if first["type"] == "extra_forbidden":
         parent, _, _ = key.rpartition(".")
-        fields = DecodingKeys.model_fields if parent == "decoding" else Entry.model_fields
+        inner: dict[str, type[BaseModel]] = {"decoding": DecodingKeys, "filters": FilterKeys}
+        fields = inner.get(parent.partition("[")[0], Entry).model_fields
         return unknown_key(key, [f"{parent}.{name}" if parent else name for name in fields])
     if first["type"] == "missing":
         return f"missing key {key!r}"
-    value = first["input"]
-    expected = EXPECTED.get(first["type"]) or first["msg"].removeprefix("Input should be ")
-    quotes = "; put it in quotes" if first["type"] == "string_type" and isinstance(value, bool | int | float) else ""
-    return f"key {key!r}: found {found(value)}, expected {expected}{quotes}"
-
-
-def found(value: object) -> str:
-    """Name a value of a YAML file as its author would."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return repr(value)
+    return f"key {key!r}: {signatures.mismatch(first)}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from statistics import stdev
 from typing import TypeAlias
 
-from evalkit import registry, stats
+from evalkit import metric_spec, stats
 from evalkit.assignment import Assignment
-from evalkit.errors import TaskError
 from evalkit.interfaces import Metric
-from evalkit.records import Result, Sample, Task
+from evalkit.records import Estimate, Example, Result, Sample
 
 ALL = "all"
 
@@ -42,29 +43,12 @@ def results(
     return tuple(found)
 
 
-def load_metric(name: str) -> Metric:
-    """Make the metric that task files call `name`."""
-    metric: Metric = registry.resolve(registry.METRICS, name)()
-    return metric
-
-
-def check_metrics(task: Task) -> None:
-    """Raise TaskError where a metric cannot score what the task asks for."""
-    for name in task.metrics:
-        kinds = load_metric(name).kinds
-        if task.kind not in kinds:
-            raise TaskError(
-                f"{task.name}: metric {name!r} scores requests of kind {' or '.join(sorted(kinds))}, found kind "
-                f"{task.kind!r}; change one of the two"
-            )
-
-
 def _task_results(
     assignment: Assignment, samples: Mapping[tuple[str, int], Sequence[Sample]], scoring: Scoring
 ) -> Iterable[Result]:
     subsets = [ALL, *_subsets(assignment, scoring.by)]
     for name in assignment.task.metrics:
-        metric = load_metric(name)
+        metric = metric_spec.load(name)
         for subset in subsets:
             for shots in assignment.shots:
                 chosen = [
@@ -72,29 +56,77 @@ def _task_results(
                     for sample in samples[assignment.task.name, shots]
                     if subset == ALL or _label(sample.example.fields, scoring.by) == subset
                 ]
-                prompts = [sample.prompt for sample in chosen if sample.prompt is not None]
-                statistics = [sample.statistics[name] for sample in chosen if sample.prompt is not None]
+                scored = [sample for sample in chosen if sample.prompt is not None]
+                skipped = {sample.example.id for sample in chosen if sample.prompt is None}
                 yield Result(
                     task=assignment.task.name,
                     title=assignment.task.title,
                     shots=shots,
-                    shots_used=_mean([prompt.shots_used for prompt in prompts]),
+                    shots_used=_mean([sample.prompt.shots_used for sample in scored if sample.prompt is not None]),
                     model=scoring.model,
-                    metric=metric.name,
+                    metric=metric_title(name),
                     is_proportion=metric.is_proportion,
                     subset=subset,
-                    estimate=metric.aggregate(statistics) if statistics else None,
-                    skipped=len(chosen) - len(prompts),
+                    estimate=estimate(scored, name) if scored else None,
+                    skipped=len(skipped),
                     signature=scoring.sign([assignment], [shots]),
+                    spread=_spread(scored, name),
+                    baseline=_baseline(scored) if metric.is_proportion else None,
                 )
 
 
+def metric_title(name: str) -> str:
+    """Name a metric as tables do, with the filter it reads."""
+    wanted = metric_spec.parse(name).filter
+    title = metric_spec.load(name).name
+    return title if wanted is None else f"{title}, {wanted}"
+
+
+def estimate(samples: Sequence[Sample], name: str) -> Estimate:
+    """Score samples by the metric that task files call `name`; the samples of one example count as one.
+
+    The interval is that of clustered examples where they have clusters, or where an example was asked several times.
+    """
+    metric = metric_spec.load(name)
+    ids = {sample.example.id for sample in samples}
+    clusters = clusters_of([sample.example for sample in samples], is_repeated=len(ids) < len(samples))
+    found = metric.aggregate([sample.statistics[name] for sample in samples], clusters=clusters)
+    return replace(found, n=len(ids))
+
+
+def clusters_of(examples: Sequence[Example], *, is_repeated: bool = False) -> tuple[str, ...] | None:
+    """Name what each example is resampled with; None where each is its own."""
+    if not is_repeated and all(example.cluster is None for example in examples):
+        return None
+    return tuple(f"example {each.id}" if each.cluster is None else f"cluster {each.cluster}" for each in examples)
+
+
+def _spread(samples: Sequence[Sample], name: str) -> float | None:
+    """Give the standard deviation of the scores of several seeds; None for one."""
+    metric: Metric = metric_spec.load(name)
+    by_seed: dict[int, list[tuple[float, ...]]] = {}
+    for sample in samples:
+        by_seed.setdefault(sample.seed, []).append(sample.statistics[name])
+    return stdev(metric.aggregate(each).value for each in by_seed.values()) if len(by_seed) > 1 else None
+
+
+def _baseline(samples: Sequence[Sample]) -> float | None:
+    """Give the share of examples that always giving the commonest answer gets right, where all have the same choices."""
+    examples = [sample.example for sample in samples]
+    if not examples or len(examples[0].choices) < 2 or len({example.choices for example in examples}) > 1:
+        return None
+    right = Counter(target for example in examples for target in dict.fromkeys(example.targets))
+    return max(right.values()) / len(examples)
+
+
 def _means(group: str, tasks: Sequence[Assignment], own: Sequence[Result], scoring: Scoring) -> Iterable[Result]:
-    """Average a group: a subset or number of shots that not all of its tasks have has no mean."""
+    """Average a group: a metric, subset or number of shots that not all of its tasks have has no mean."""
     cells: dict[tuple[str, str, int], list[Result]] = {}
     for result in own:
         cells.setdefault((result.metric, result.subset, result.shots), []).append(result)
     for (_, _, shots), results_here in cells.items():
+        if len(results_here) < len(tasks):
+            continue
         average = stats.mean_of_proportions if results_here[0].is_proportion else stats.mean_of_estimates
         estimates = [result.estimate for result in results_here if result.estimate is not None]
         yield replace(
@@ -105,6 +137,8 @@ def _means(group: str, tasks: Sequence[Assignment], own: Sequence[Result], scori
             estimate=average(estimates) if len(estimates) == len(tasks) else None,
             skipped=sum(result.skipped for result in results_here),
             signature=scoring.sign(tasks, [shots]),
+            spread=None,
+            baseline=None,
         )
 
 

@@ -21,16 +21,20 @@ class Settings:
 
     tasks: tuple[str, ...]  # names, or paths of task files
     data: str | None = None  # examples to use instead of the task's own
+    pool: str | None = None  # demonstrations to use instead of the task's own
+    columns: tuple[tuple[str, str], ...] = ()  # evalkit's name of a field and its column, over those of the task
     model: str = "nano"
     shots: tuple[Shots, ...] = (0,)  # "paper" is each task's K in the GPT-3 paper
     demos: DemonstrationMode = "per-example"
     seed: int = 0  # of demonstrations, of --limit and of decoding
+    seeds: tuple[int, ...] = ()  # of demonstrations and decoding, where the score of several is wanted
     limit: int | None = None  # examples a task, a seeded sample
     window: int | None = None  # None is the model's own
     device: str | None = None
     dtype: str | None = None
     by: str | None = None  # field of the examples that splits every row
     token_budget: int = 16_384  # tokens of prompts and answers in a batch
+    trust_task_code: bool = False  # run the Python functions that lm_eval tasks name
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -42,8 +46,11 @@ class Settings:
         for shots in self.shots:
             if isinstance(shots, int) and not 0 <= shots <= MOST_SHOTS:
                 raise UsageError(f"--shots: found {shots}, expected 0 to {MOST_SHOTS:,}")
-        if self.data is not None and not self.data.strip():
-            raise UsageError("--data: found an empty text, expected a file, a folder or a hub id")
+        for flag, place in (("data", self.data), ("pool", self.pool)):
+            if place is not None and not place.strip():
+                raise UsageError(f"--{flag}: found an empty text, expected a file, a folder or a hub id")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise UsageError(f"--seeds: found {','.join(map(str, self.seeds))}, expected seeds that differ")
         least = (("limit", self.limit, 1), ("window", self.window, 2), ("token-budget", self.token_budget, 1))
         for flag, value, bound in least:
             if value is not None and value < bound:
@@ -52,3 +59,8 @@ class Settings:
             raise UsageError(
                 f"--demos: unknown mode {self.demos!r}; {suggest(self.demos, get_args(DemonstrationMode))}"
             )
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds of demonstrations and decoding."""
+        return self.seeds or (self.seed,)

@@ -33,7 +33,7 @@ def line(
         "v" + _one([str(task.version) for task in tasks]),
         "shots:" + ",".join(map(str, shots)),
         *([f"demos:{settings.demos}"] if settings.demos != "per-example" else []),
-        f"seed:{settings.seed}",
+        "seed" + "s" * (len(settings.all_seeds) > 1) + ":" + ",".join(map(str, settings.all_seeds)),
         "n:" + _count([len(assignment.examples) for assignment in assignments]),
         "prompt:" + _one([prompt_digest(task)[:DIGITS] for task in tasks]),
         "data:" + _one([assignment.data_digest[:DIGITS] for assignment in assignments]),
@@ -48,7 +48,8 @@ def line(
 
 def prompt_digest(task: Task) -> str:
     """Hash what decides the text of a prompt and where its answer ends."""
-    return text.digest(task.template, task.description, task.separator, list(task.stop), task.max_tokens)
+    own = [task.template, task.description, task.separator, list(task.stop), task.max_tokens]
+    return text.digest(*own, task.zero_shot_template, task.answer_context, task.target)
 
 
 @cache

@@ -6,7 +6,7 @@ The schema is imported when a task is loaded, so that listing the tasks does not
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,19 @@ import yaml
 
 from evalkit import registry, resources
 from evalkit.errors import TaskError
-from evalkit.records import Decoding, Source, Task
+from evalkit.records import Decoding, Filter, Source, Task
 
-ORIGINS: tuple[Literal["generator", "file", "hub"], ...] = ("generator", "file", "hub")
+ORIGINS: tuple[Literal["generator", "file", "lines", "hub"], ...] = ("generator", "file", "lines", "hub")
+LM_EVAL = "lm_eval:"  # begins the name of a task of an installed lm_eval
 HUB_SETTINGS = ("config", "split", "revision")
-MERGED = ("source", "pool", "decoding", "columns")  # a subtask changes single keys of these, and whole values elsewhere
+MERGED = (
+    "source",
+    "pool",
+    "sample",
+    "sample_pool",
+    "decoding",
+    "columns",
+)  # a subtask changes single keys of these, and whole values elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +41,25 @@ class Listing:
     citation: str
 
 
-def load(name_or_path: str | Path) -> tuple[Task, ...]:
+def load(
+    name_or_path: str | Path, *, trusted: bool = False, say: Callable[[str], None] = lambda _: None
+) -> tuple[Task, ...]:
     """Read a task: all of a file's tasks in its order, or the one named after a slash.
 
-    `arithmetic`, `arithmetic/2-digit-addition`, `my/copa.yaml` and `my/group.yaml/subtask` are names. Raises TaskError.
+    `arithmetic`, `arithmetic/2-digit-addition`, `my/copa.yaml` and `my/group.yaml/subtask` are names; `lm_eval:NAME` is
+    a task, a tag or a group of an installed lm_eval, and a path may lead to a task file of its form. Where one of those
+    needs Python functions, they run only if `trusted`, and `say` is told which files. Raises TaskError.
     """
     from evalkit import schema
+    from evalkit.lm_eval import tasks as lm_eval_tasks
+    from evalkit.signatures import found
 
-    path, shown, subtask = locate(str(name_or_path))
+    name = str(name_or_path)
+    if name.startswith(LM_EVAL):
+        return lm_eval_tasks.load(name, trusted=trusted, say=say)
+    path, shown, subtask = locate(name)
+    if subtask is None and lm_eval_tasks.is_lm_eval(path):
+        return lm_eval_tasks.load(name, trusted=trusted, say=say)
     raw = _read(path, shown)
     schema.check_names(raw, shown=shown)
     shared = {key: value for key, value in raw.items() if key not in schema.GROUP_KEYS}
@@ -52,11 +71,11 @@ def load(name_or_path: str | Path) -> tuple[Task, ...]:
     if entries == {}:
         raise TaskError(f"{shown}: key 'tasks': found an empty mapping, expected at least one subtask")
     if not isinstance(entries, dict):
-        raise TaskError(f"{shown}: key 'tasks': found {schema.found(entries)}, expected a mapping of names to keys")
+        raise TaskError(f"{shown}: key 'tasks': found {found(entries)}, expected a mapping of names to keys")
     for name, entry in entries.items():
         if not isinstance(name, str) or not isinstance(entry, dict):
             raise TaskError(
-                f"{shown}: key 'tasks.{name}': found {schema.found(entry)}, expected a name with a mapping of keys"
+                f"{shown}: key 'tasks.{name}': found {found(entry)}, expected a name with a mapping of keys"
             )
     if subtask is not None and subtask not in entries:
         raise TaskError(f"{shown}: unknown task {subtask!r}; {registry.suggest(subtask, entries)}")
@@ -166,19 +185,30 @@ def _merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: str | None) -> Task:  # Any: unchecked
     from evalkit import schema
+    from evalkit.prompt import check_template
 
     entry = schema.check_entry(keys, shown=shown)
-    source = _source("source", entry.source, path=path, shown=shown)
-    pool = entry.pool
-    if pool is not None and not any(origin in pool for origin in ORIGINS):
-        pool = {**entry.source, **pool}
+
+    def located(key: str, below: dict[str, object] | None = None) -> Source | None:
+        raw: dict[str, object] | None = getattr(entry, key)
+        if raw is None:
+            return None
+        if below and not any(origin in raw for origin in ORIGINS):
+            raw = {**below, **raw}
+        return _source(key, raw, path=path, shown=shown)
+
+    def template(name: str | None) -> str | None:
+        return None if name is None else _template(name, path=path, shown=shown)
+
+    if entry.target is not None:
+        check_template(entry.target, name=f"{shown}: key 'target'")
     return Task(
         name=name,
         version=entry.version,
         group=group,
         title=entry.title,
-        source=source,
-        pool=None if pool is None else _source("pool", pool, path=path, shown=shown),
+        source=_source("source", entry.source, path=path, shown=shown),
+        pool=located("pool", entry.source),
         template=_template(entry.template, path=path, shown=shown),
         description=entry.description,
         kind=entry.kind,
@@ -191,16 +221,26 @@ def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: 
         citation=entry.citation,
         separator=entry.separator,
         choices=tuple(entry.choices),
+        target=entry.target,
+        fields=entry.fields,
+        zero_shot_template=template(entry.zero_shot_template),
+        answer_context=entry.answer_context or "",
+        filters=tuple(Filter(each.name, tuple(each.steps)) for each in entry.filters),
+        repeats=entry.repeats,
+        sample=located("sample"),
+        sample_pool=located("sample_pool", entry.sample),
+        hold_out=entry.hold_out,
     )
 
 
 def _source(key: str, raw: Mapping[str, object], *, path: Path, shown: str) -> Source:
-    from evalkit.schema import check_settings, found, unknown_key
+    from evalkit.schema import check_settings, unknown_key
+    from evalkit.signatures import found
 
     origins = [origin for origin in ORIGINS if origin in raw]
     if len(origins) != 1:
         given = " and ".join(origins) or ", ".join(raw) or "nothing"
-        raise TaskError(f"{shown}: key '{key}': found {given}, expected one of generator, file, hub")
+        raise TaskError(f"{shown}: key '{key}': found {given}, expected one of {', '.join(ORIGINS)}")
     kind = origins[0]
     location = raw[kind]
     settings = {name: value for name, value in raw.items() if name != kind}
@@ -215,6 +255,9 @@ def _source(key: str, raw: Mapping[str, object], *, path: Path, shown: str) -> S
             raise TaskError(f"{shown}: {unknown_key(f'{key}.{name}', [f'{key}.{each}' for each in (kind, *known)])}")
         if not isinstance(value, str):
             raise TaskError(f"{shown}: key '{key}.{name}': found {found(value)}, expected text")
+    if kind == "lines":
+        location = ",".join(str(path.parent / each.strip()) for each in location.split(","))
+        return Source(kind, location, settings)
     return Source(kind, location if kind == "hub" else str(path.parent / location), settings)
 
 

@@ -1,6 +1,7 @@
 """BoolQ from the task file to the table: formats of its data, prompts, likelihoods, notes."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_prompts_are_the_golden_ones(
     [built] = prompt.build(boolq, jobs, shots=shots, count_tokens=count_pieces, window=4096)
     assert built is not None
     assert built.shots_used == shots
-    likelihoods = request.build(boolq, examples[1], built, seed=0)
+    likelihoods = request.build(boolq, examples[1], built, seed=0)["choice"]
     answers = [each.continuation for each in likelihoods if isinstance(each, LogLikelihood)]
     shown = "".join(f"|{prompt.visible(answer)}\n" for answer in answers)
     golden(f"boolq-task-{shots}-shot.txt", prompt.visible(built.context) + shown)
@@ -165,12 +166,28 @@ def test_zero_shots_need_no_word_on_demonstrations(tmp_path: Path) -> None:
     assert "demonstrations come from" not in run(tmp_path)[1]
 
 
-def test_without_network_the_line_says_what_to_do(tmp_path: Path) -> None:
-    done = evalkit("run", "--task", "boolq", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert line.startswith("error: aps/super_glue: ")
-    assert line.endswith("check name and network, or give a file of examples with --data")
+def test_without_network_the_sample_is_asked_with_a_notice(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = ("run", "--task", "boolq", "--limit", "2", "--out", str(out))
+    done = evalkit(*given, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 0
+    [note] = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert note.startswith(
+        "note: BoolQ: asked on the small sample that ships with evalkit, 140 examples written for it"
+    )
+    assert "aps/super_glue" in note
+    assert "the small sample that ships" in " ".join(done.stdout.split())
+
+
+def test_held_out_examples_are_told(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", rows(200))
+    given = ("run", "--task", "boolq", "--data", data, "--out", str(tmp_path / "run"), "--shots", "2", "--limit", "5")
+    _, out, _ = call(*given, load=lambda *_, **__: ScriptedModel(says_yes))
+    said = re.search(
+        r"demonstrations come from (\d+) of the 200 examples, which are held out and not scored", " ".join(out.split())
+    )
+    assert said
+    assert 5 <= int(said[1]) <= 40  # 20 on average
 
 
 def test_the_scan_takes_passage_question_and_answer_apart(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from evalkit import stats
 from evalkit.contamination import comparison as comparing
@@ -17,6 +20,9 @@ from evalkit.errors import DataError
 from evalkit.records import Comparison, Estimate, Example, Prompt, Sample, Split, Table
 from evalkit.report import csv, html, latex, markdown
 
+Statistics: TypeAlias = Sequence[tuple[float, ...]]
+Numbers: TypeAlias = NDArray[np.float64]
+
 PROMPT = Prompt("Q:", demonstrations=(), shots_asked=0, tokens=2, window=64)
 
 
@@ -27,29 +33,30 @@ class Ratio:
     name: str = "precision"
     is_proportion: bool = False
 
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
+    def aggregate(self, statistics: Statistics, **_: object) -> Estimate:
         value = sum(matches for matches, _ in statistics) / sum(words for _, words in statistics)
         return Estimate(value, value - 0.1, value + 0.1, n=len(statistics))
 
-
-@dataclass(frozen=True)
-class RatioOfTotals(Ratio):
-    def score_totals(self, totals: tuple[float, ...], n: int) -> float:
-        matches, words = totals
-        assert n > 0
-        return matches / words
+    def score_totals(self, totals: Numbers, _: Numbers) -> Numbers:
+        return totals[:, 0] / totals[:, 1]
 
 
 @dataclass(frozen=True)
-class Perplexity:
-    """One number an example, but the score is not their mean."""
+class SlowPerplexity:
+    """One number an example, but the score is not their mean, and nothing says how it follows from sums."""
 
     name: str = "perplexity"
     is_proportion: bool = False
 
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
+    def aggregate(self, statistics: Statistics, **_: object) -> Estimate:
         value = math.exp(math.fsum(nats for (nats,) in statistics) / len(statistics))
         return Estimate(value, value, value, n=len(statistics))
+
+
+@dataclass(frozen=True)
+class Perplexity(SlowPerplexity):
+    def score_totals(self, totals: Numbers, n: Numbers) -> Numbers:
+        return np.exp(totals[:, 0] / n)
 
 
 def sample(name: str, *numbers: float, cluster: str | None = None, metric: str = "exact_match") -> Sample:
@@ -133,7 +140,7 @@ def test_a_run_may_have_fewer_examples_than_the_scan() -> None:
     ("samples", "message"),
     [
         ([*TEN, sample("k", 1.0)], "found sample 'k', which the scan does not have, expected one of its 10 examples"),
-        ([*TEN, TEN[0]], "found two samples of example 'a'"),
+        ([*TEN, TEN[0]], "found two samples of example 'a' with seed 0"),
         (
             [*TEN[1:], replace(TEN[0], shots=1)],
             "found samples of quiz at 1 shot, quiz at 5 shots, expected quiz at one",
@@ -198,25 +205,22 @@ def test_matches_in_contexts_alone_are_flagged(elsewhere: int, flagged: bool) ->
     assert (comparing.ONLY_CONTEXTS in compared(samples, sides, parts=parts).flags) is flagged
 
 
-def test_a_score_that_is_no_mean_is_resampled_by_its_own_aggregation() -> None:
+def test_a_score_that_is_no_mean_is_resampled_from_its_totals() -> None:
     draws = random.Random(2)
     samples = [sample(str(i), draws.randint(0, 5), draws.randint(5, 20), metric="precision") for i in range(200)]
     sides = split([str(i) for i in range(50)], [str(i) for i in range(50, 200)])
-    slow, fast = (
-        compared(samples, sides, metric_name="precision", metric=metric) for metric in (Ratio(), RatioOfTotals())
-    )
-    assert slow.difference == fast.difference
-    assert slow.difference is not None
+    found = compared(samples, sides, metric_name="precision", metric=Ratio())
+    assert found.difference is not None
     rows = [each.statistics["precision"] for each in samples]
     clean, whole = (Ratio().aggregate(chosen).value for chosen in (rows[:50], rows))
-    assert slow.difference.value == pytest.approx(clean - whole)
+    assert found.difference.value == pytest.approx(clean - whole)
     # Delta method: clean - all by (m - clean w) / W of the clean examples less (m - all w) / W of all.
     words_clean, words = sum(w for _, w in rows[:50]), sum(w for _, w in rows)
     influence = [(i < 50) * (m - clean * w) / words_clean - (m - whole * w) / words for i, (m, w) in enumerate(rows)]
     width = 2 * stats.Z * math.sqrt(sum(each * each for each in influence))
-    assert slow.difference.high - slow.difference.low == pytest.approx(width, rel=0.1)
+    assert found.difference.high - found.difference.low == pytest.approx(width, rel=0.1)
     # Both scores have an interval of +- 0.1.
-    assert slow.detectable == pytest.approx((stats.Z + stats.Z_POWER) * math.sqrt(2) * 0.1 / stats.Z)
+    assert found.detectable == pytest.approx((stats.Z + stats.Z_POWER) * math.sqrt(2) * 0.1 / stats.Z)
 
 
 def test_one_number_an_example_is_no_mean_by_itself() -> None:
@@ -224,6 +228,32 @@ def test_one_number_an_example_is_no_mean_by_itself() -> None:
     difference = compared(samples, split("ab", "cd"), metric_name="nats", metric=Perplexity()).difference
     assert difference is not None
     assert difference.value == pytest.approx(math.exp(1.5) - math.exp(2.5))
+
+
+def test_a_score_that_neither_is_a_mean_nor_follows_from_totals_is_refused() -> None:
+    samples = [sample(name, value, metric="nats") for name, value in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)]
+    with pytest.raises(TypeError, match=r"metric 'perplexity': .* needs score_totals"):
+        compared(samples, split("ab", "cd"), metric_name="nats", metric=SlowPerplexity())
+
+
+def test_samples_of_several_seeds_count_as_one_example_each() -> None:
+    again = [replace(each, seed=1) for each in TEN]
+    found, once = compared([*TEN, *again], TEN_SPLIT), compared(TEN, TEN_SPLIT)
+    subsets = [(each.all, each.clean, each.dirty, each.unscanned) for each in (found, once)]
+    assert [estimate.n for estimate in subsets[0] if estimate] == [10, 4, 5, 1]
+    # Asked the same again, an example tells nothing new: the intervals are those of one seed, or little wider.
+    for twice, alone in zip(*subsets, strict=True):
+        assert twice is not None
+        assert alone is not None
+        assert twice.value == alone.value
+        assert 0.95 < (twice.high - twice.low) / (alone.high - alone.low) < 1.25
+    assert found.difference is not None
+    assert found.difference.n == 10
+
+
+def test_a_filter_stands_beside_the_metrics_name() -> None:
+    samples = [sample(name, 1.0, metric="exact_match@strict") for name in "ab"]
+    assert compared(samples, split("ab"), metric_name="exact_match@strict").metric == "exact match, strict"
 
 
 def test_relative_differences_by_hand() -> None:

@@ -1,3 +1,5 @@
+import itertools
+
 """Demonstrations that a corpus holds: counted, scored with and without, and told of where nobody looked for them."""
 
 import json
@@ -23,9 +25,12 @@ NAME = "small/addition"
 POOL = Split("quiz", "gpt3", 1.0, clean=("a", "b"), dirty=("x", "y"), unscanned=("u",), signature="quiz|gpt3")
 
 
+NUMBERS = itertools.count()
+
+
 def sample(right: bool, *shown: str, has_prompt: bool = True) -> Sample:
     prompt = Prompt("Q:", demonstrations=shown, shots_asked=2, tokens=2, window=64) if has_prompt else None
-    name = f"{right}-{shown}"
+    name = f"{right}-{shown}-{next(NUMBERS)}"
     return Sample("quiz", 2, Example(name, {}, ("yes",)), prompt, (), {"exact_match": (float(right),)})
 
 

@@ -192,6 +192,55 @@ def test_token_across_the_boundary_is_recorded(model: DecoderModel) -> None:
     assert not model.answer([LogLikelihood("The cat", " sat")])[0].boundary_merged
 
 
+@pytest.mark.parametrize(
+    ("context", "continuation"),
+    [
+        ("The cat ", "sat on the mat."),  # the blank and the word are one token, " sat"
+        ("The cat", " sat on the mat."),
+        ("Q: What is 98 plus ", "45?"),
+    ],
+)
+def test_a_blank_that_ends_a_context_is_scored_as_by_lm_eval(tmp_path: Path, context: str, continuation: str) -> None:
+    twin = save_gpt2(tmp_path)
+    made = make_tokenizer()
+    # lm_eval 0.4.13, TemplateLM._encode_pair: the blank moves to the continuation, all is tokenized as one text, and
+    # what goes beyond the tokens of the context is scored
+    before = len(made.encode([context.rstrip()])[0].ids)
+    ids = torch.tensor(made.encode([context + continuation])[0].ids)
+    with torch.inference_mode():
+        logprobs = twin(ids[None]).logits[0, before - 1 : -1].log_softmax(-1)
+    expected = logprobs.gather(1, ids[before:, None]).sum().item()
+    [answer] = from_folder(tmp_path, name="twin").answer([LogLikelihood(context, continuation)])
+    assert answer.total == pytest.approx(expected, abs=1e-4)
+    assert (answer.tokens, answer.bytes) == (len(ids) - before, len(continuation.encode()))
+    assert answer.boundary_merged == (context != context.rstrip())
+
+
+def test_white_space_that_is_a_token_of_its_own_stays_in_the_context(model: DecoderModel) -> None:
+    [answer] = model.answer([LogLikelihood("A:\n", "143")])
+    assert answer.tokens == len(make_tokenizer().encode(["143"])[0].ids)
+    assert not answer.boundary_merged
+
+
+def test_a_context_that_is_all_part_of_the_first_token_is_scored_with_it(model: DecoderModel) -> None:
+    [whole] = model.answer([LogLikelihood("", " sat")])
+    for context, continuation in ((" ", "sat"), (" s", "at")):
+        [answer] = model.answer([LogLikelihood(context, continuation)])
+        assert answer.total == pytest.approx(whole.total, abs=1e-5)
+        assert (answer.tokens, answer.boundary_merged) == (whole.tokens, True)
+
+
+def test_empty_context_is_the_start_token_alone(tmp_path: Path) -> None:
+    decoder = save_native(tmp_path, window=96)
+    made = make_tokenizer()
+    token = made.encode(["The"])[0].ids[0]
+    with torch.inference_mode():
+        logits = decoder.logits(decoder(torch.tensor([[made.end_of_text]])))[0, 0]
+    [answer] = from_folder(tmp_path, name="random").answer([LogLikelihood("", "The")])
+    assert answer.total == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-5)
+    assert (answer.tokens, answer.bytes, answer.boundary_merged) == (1, 3, False)
+
+
 def test_stop_string_ends_an_answer_and_is_left_out(model: DecoderModel) -> None:
     [free] = model.answer([Generate("The cat", max_tokens=30, decoding=SAMPLED, seed=1)])
     stop = free.text[4:6]
@@ -219,8 +268,9 @@ def test_prompt_beyond_the_window_is_refused(model: DecoderModel) -> None:
 
 
 def test_empty_continuation_is_refused(model: DecoderModel) -> None:
-    with pytest.raises(UsageError, match="has no tokens"):
-        model.answer([LogLikelihood("The cat", "")])
+    for context in ("The cat", "The cat ", ""):
+        with pytest.raises(UsageError, match="has no tokens"):
+            model.answer([LogLikelihood(context, "")])
 
 
 def test_stream_gives_the_text_of_the_answer(model: DecoderModel) -> None:

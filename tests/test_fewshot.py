@@ -133,8 +133,8 @@ def test_different_questions_in_the_same_words_of_a_template_are_drawn(addition:
 
 def test_released_rows_meet_generated_ones_as_near_duplicates(addition: Task) -> None:
     pool = fewshot.prepare([item(1, text="45 plus 98"), item(2, text="1 plus 2")], task=addition)
-    row = {"context": "\n\nQ: What is 98 plus 45?\n\nA:", "completion": " 143"}
-    assert ids(fewshot.draw(pool, Example("x", row, (" 143",)), shots=9, seed=0)) == ["id2"]
+    released = Example("x", {}, (" 143",), question="\n\nQ: What is 98 plus 45?\n\nA:")
+    assert ids(fewshot.draw(pool, released, shots=9, seed=0)) == ["id2"]
 
 
 def test_shots_are_an_upper_bound(quiz: Task) -> None:

@@ -2,7 +2,7 @@ import random
 
 from evalkit import plan
 from evalkit.plan import Ask
-from evalkit.records import Generate
+from evalkit.records import Generate, Rolling
 
 
 def ask(name: str, *, tokens: int, prefix: tuple[str, ...] = ()) -> Ask:
@@ -52,3 +52,12 @@ def test_a_request_beyond_the_budget_goes_alone() -> None:
 
 def test_nothing_asked_is_nothing_planned() -> None:
     assert plan.batches([], token_budget=10) == ()
+
+
+def test_a_long_text_goes_alone_and_short_ones_together() -> None:
+    asks = [
+        Ask(key=name, request=Rolling(name, window=1024), tokens=tokens, prefix=())
+        for name, tokens in (("book", 300_000), ("page", 400), ("note", 90), ("article", 9_000))
+    ]
+    planned = plan.batches(asks, token_budget=16_384)
+    assert [[each.key for each in batch] for batch in planned] == [["book"], ["article"], ["page", "note"]]

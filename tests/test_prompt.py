@@ -64,17 +64,19 @@ def test_arithmetic_has_the_released_form() -> None:
     assert context(TASKS[0], second, [first]) == expected
 
 
-def test_ready_made_context_is_shown_as_it_stands() -> None:
-    rows = [
-        Example(f"id{n}", {"context": f"\n\nQ: What is {n} plus 1?\n\nA:", "completion": f" {n + 1}"}, (f" {n + 1}",))
-        for n in range(2)
-    ]
+def test_a_question_of_its_own_is_shown_as_it_stands() -> None:
+    rows = [Example(f"id{n}", {}, (f" {n + 1}",), question=f"\n\nQ: What is {n} plus 1?\n\nA:") for n in range(2)]
     assert context(TASKS[0], rows[1], rows[:1]) == "\n\nQ: What is 0 plus 1?\n\nA: 1\n\nQ: What is 1 plus 1?\n\nA:"
 
 
-def test_template_that_reads_context_is_used_beside_a_completion(quiz: Task) -> None:
-    each = replace(quiz, template="Text: {{ context }}\nA:", description="")
-    assert context(each, Example("x", {"context": "c", "completion": " d"}, (" d",))) == "Text: c\nA:"
+def test_verbatim_texts_are_joined_as_they_stand(quiz: Task) -> None:
+    each = replace(quiz, is_verbatim=True, description="Answer. ", separator="\n\n", template="Q: {{ question }} A: ")
+    # lm_eval: description, then text, target and delimiter of each demonstration, then the question.
+    assert context(each, item(2), [item(1)]) == "Answer. Q: word1 A:  yes\n\nQ: word2 A: "
+
+
+def test_an_examples_own_description_goes_before_the_tasks(quiz: Task) -> None:
+    assert context(quiz, replace(item(1), description="Be quick.")).startswith("Be quick.\n\n")
 
 
 @pytest.mark.parametrize("mode", ["per-example", "fixed", "grouped", "balanced", "first"])
@@ -130,7 +132,7 @@ def test_window_is_kept_where_joined_parts_take_more_tokens_than_their_sum(quiz:
 
 
 def test_room_is_kept_for_the_longest_answer(quiz: Task) -> None:
-    each = replace(quiz, kind="choice")
+    each = replace(quiz, kind="choice", metrics=("accuracy",))
     example = replace(item(1), choices=(" no", " yes , of course it is"))  # 1 and 6 tokens
     needed = count_pieces([context(quiz, example) + " yes , of course it is"])[0]
     assert build_one(each, example, window=needed) is not None

@@ -85,12 +85,12 @@ def test_samples_are_scored_as_the_script_answers(tmp_path: Path) -> None:
 
 def test_a_metric_for_other_answers_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
-    path.write_text(SMALL.read_text().replace("kind: generate", "kind: loglikelihood"))
+    path.write_text(SMALL.read_text().replace("kind: generate", "kind: rolling"))
 
     def refuse() -> LanguageModel:
         raise AssertionError("a model is loaded")
 
-    with pytest.raises(TaskError, match="'exact_match' scores requests of kind generate, found kind 'loglikelihood'"):
+    with pytest.raises(TaskError, match="'exact_match' scores requests of kind 'generate', found a task of kind 'rolling'"):
         run(settings(tmp_path / "run", tasks=(f"{path}/addition",)), refuse)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from evalkit.errors import ModelMemoryError, WindowError
 from evalkit.models.scripted import ScriptedModel, from_table
-from evalkit.records import Completion, Generate, LogLikelihood
+from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Rolling
 
 
 def complete(said: str, request: Generate, **settings: object) -> Completion:
@@ -59,3 +59,27 @@ def test_the_scripted_continuation_is_the_likeliest() -> None:
 
 def test_a_table_answers_unknown_contexts_with_nothing() -> None:
     assert complete(from_table({})(Generate("?")), Generate("?")).text == ""
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [("words", 3), ("bytes", 8)])
+def test_a_rolling_text_may_be_longer_than_the_window(tokens: str, expected: int) -> None:
+    model = ScriptedModel(lambda _: "né le 5 mai", window=2, tokens=tokens)
+    [response] = model.answer([Rolling("né le 5", window=2)])
+    likely = -0.1
+    assert response == LogProb(expected * likely, tokens=expected, bytes=8, is_greedy=True, boundary_merged=False)
+
+
+def test_an_empty_rolling_text_has_no_tokens() -> None:
+    [response] = ScriptedModel(lambda _: "").answer([Rolling("", window=2)])
+    assert response == LogProb(0.0, tokens=0, bytes=0, is_greedy=True, boundary_merged=False)
+
+
+def test_a_rolling_window_beyond_the_models_is_refused() -> None:
+    with pytest.raises(WindowError, match="needs 1 tokens more"):
+        ScriptedModel(lambda _: "", window=2).answer([Rolling("a b c", window=3)])
+
+
+def test_a_table_answers_rolling_texts_too() -> None:
+    model = ScriptedModel(from_table({"a b": "a b"}))
+    known, unknown = model.answer([Rolling("a b", window=8), Rolling("b a", window=8)])
+    assert known.total > unknown.total

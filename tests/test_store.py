@@ -6,7 +6,19 @@ import pytest
 
 from evalkit import encoding
 from evalkit.errors import StorageError
-from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb, Response
+from evalkit.records import (
+    Completion,
+    Decoding,
+    Example,
+    Generate,
+    LogLikelihood,
+    LogProb,
+    Prompt,
+    Request,
+    Response,
+    Rolling,
+    Sample,
+)
 from evalkit.store import Store
 
 REQUEST = Generate("Q: 1 + 1?\n\nA:", stop=("\n",), max_tokens=16, decoding=Decoding(), seed=7)
@@ -47,9 +59,10 @@ def test_models_do_not_share_answers(tmp_path: Path) -> None:
         replace(REQUEST, decoding=Decoding(top_k=1)),
         replace(REQUEST, decoding=Decoding(beams=4)),
         LogLikelihood(REQUEST.context, " 2"),
+        Rolling(REQUEST.context, 2048),
     ],
 )
-def test_requests_that_differ_in_anything_have_other_keys(other: Generate | LogLikelihood) -> None:
+def test_requests_that_differ_in_anything_have_other_keys(other: Request) -> None:
     assert encoding.request_key(other) != encoding.request_key(REQUEST)
 
 
@@ -57,10 +70,58 @@ def test_context_and_continuation_are_told_apart() -> None:
     assert encoding.request_key(LogLikelihood("a", "bc")) != encoding.request_key(LogLikelihood("ab", "c"))
 
 
+def test_windows_and_strides_of_a_text_are_told_apart() -> None:
+    requests = [Rolling("a", 8), Rolling("a", 9), Rolling("a", 8, 4), Rolling("a", 8, 8), Rolling("b", 8)]
+    assert len({encoding.request_key(each) for each in requests}) == len(requests)
+
+
 def test_equal_requests_have_one_key_for_ever() -> None:
     # A change of this value makes every directory of an earlier version ask all its questions again.
     assert encoding.request_key(replace(REQUEST)) == encoding.request_key(REQUEST)
     assert encoding.request_key(REQUEST).startswith("b125240bab210285")
+    assert encoding.request_key(LogLikelihood("a", " b")).startswith("5d3d734a9bc9cf5b")
+    assert encoding.request_key(Rolling("a", 8)).startswith("a752e9e0b907524c")
+
+
+EXAMPLE = Example("1", {"question": "q", "n": 1}, (" a", " b"))
+SAMPLE = Sample(
+    task="quiz",
+    shots=1,
+    example=EXAMPLE,
+    prompt=Prompt("Q: q", ("7",), shots_asked=1, tokens=3, window=8),
+    responses=(ANSWER, LogProb(total=-1.5, tokens=3, bytes=5, is_greedy=True, boundary_merged=False)),
+    statistics={"exact match": (1.0,)},
+    seed=3,
+)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        EXAMPLE,
+        replace(EXAMPLE, choices=(" a", " b"), cluster="c"),
+        replace(EXAMPLE, question="who?", ending=" was here."),
+        replace(EXAMPLE, question=""),
+    ],
+)
+def test_samples_come_back_as_they_were(example: Example) -> None:
+    sample = replace(SAMPLE, example=example)
+    assert encoding.decode_sample(encoding.encode_sample(sample)) == sample
+
+
+def test_what_a_plain_example_lacks_is_not_written() -> None:
+    # Nor may it be: digests of examples, and so directories of earlier versions, rest on these fields alone.
+    assert list(encoding.example_fields(EXAMPLE)) == ["id", "fields", "targets", "choices", "cluster"]
+    assert encoding.examples_digest([EXAMPLE]) == "a4c9a89d14857c6e"
+
+
+def test_samples_of_earlier_versions_are_read() -> None:
+    line = (
+        '{"task": "quiz", "shots": 0, "example": {"id": "1", "fields": {}, "targets": [" a"], "choices": [], '
+        '"cluster": null}, "prompt": null, "responses": [], "statistics": {}}'
+    )
+    expected = Sample("quiz", 0, Example("1", {}, (" a",)), prompt=None, responses=(), statistics={}, seed=0)
+    assert encoding.decode_sample(line) == expected
 
 
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:

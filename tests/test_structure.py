@@ -10,8 +10,14 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
     if "_data" not in path.parts
 }
-MAIN_PATHS = {"evalkit.run", "evalkit.preview", "evalkit.contamination.scan", "evalkit.contamination.compare"}
-TOP = {"evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_flags", "evalkit.cli_output", "evalkit.__main__"}
+MAIN_PATHS = {
+    *("evalkit.run", "evalkit.preview", "evalkit.contamination.scan", "evalkit.contamination.compare"),
+    *("evalkit.diff", "evalkit.report_command"),
+}
+TOP = {
+    *("evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_results", "evalkit.cli_flags", "evalkit.cli_output"),
+    "evalkit.__main__",
+}
 LONGEST = 450
 
 

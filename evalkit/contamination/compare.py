@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import atomic, encoding, score, task
+from evalkit import atomic, metric_spec, stored, task
 from evalkit.contamination import comparison, comparison_table, demonstrations, gain, items, split
 from evalkit.contamination.comparison import Aggregation
 from evalkit.contamination.demonstrations import Demonstrations
@@ -19,13 +19,12 @@ from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError, StorageError, TaskError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
 from evalkit.report import files as report
+from evalkit.stored import Described
 
 LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1")  # of lm_eval, as far as they are means
 LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
 FILE = "comparison.json"
 COVERAGE = ("token-coverage", "llama2")  # measures that Llama 2's four subsets are told by
-
-Described = dict[str, Any]  # Any: JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def compare(
             raise DataError(f"{path}: no such file or directory; give a run's directory or logged samples")
         logged = sorted(path.glob(LM_EVAL)) if path.is_dir() else [path]
         if path.is_dir() and (path / "run.json").exists():
-            described = _described(path)
+            described = stored.described(path)
             found = list(_of_run(path, described, scanned))
             signatures += described["signatures"]
         else:
@@ -105,19 +104,22 @@ def compare(
 
 def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:
     """Read a scan and sort its examples; pools of demonstrations stand apart from the tasks that draw from them."""
-    stored = split.load(scan)
-    splits = {each.task: each for each in split.splits(stored, measure=measure, threshold=threshold)}
+    found = split.load(scan)
+    splits = {each.task: each for each in split.splits(found, measure=measure, threshold=threshold)}
     tasks = {name: each for name, each in splits.items() if not items.has_pools([name])}
     pools = {name: splits[items.pool_of(name)] for name in tasks if items.pool_of(name) in splits}
-    values = split.values(stored, measure=measure)
-    return Scanned(stored, tasks, pools, values)
+    values = split.values(found, measure=measure)
+    return Scanned(found, tasks, pools, values)
 
 
 def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]:
     titles = {result["task"]: result["title"] for result in described["results"]}
     groups: dict[tuple[str, int], list[Sample]] = {}
-    for sample in _samples(path / "samples.jsonl"):
-        groups.setdefault((sample.task, sample.shots), []).append(sample)
+    seeds: dict[tuple[str, int], int] = {}  # of several the first stands for all
+    for sample in stored.samples(path):
+        setting = (sample.task, sample.shots)
+        if sample.seed == seeds.setdefault(setting, sample.seed):
+            groups.setdefault(setting, []).append(sample)
     shared = [name for name in dict.fromkeys(name for name, _ in groups) if name in scanned.splits]
     if not shared:
         raise DataError(
@@ -130,7 +132,7 @@ def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]
             continue
         pool = scanned.pools.get(name) if name in own_pools else scanned.splits[name]
         for metric_name in next((each.statistics for each in samples if each.statistics), ()):
-            metric = score.load_metric(metric_name)
+            metric = metric_spec.load(metric_name)
             title = titles.get(name, name)
             yield _row(samples, scanned, title=title, metric_name=metric_name, metric=metric, pool=pool)
 
@@ -236,25 +238,3 @@ def _fields(rows: Sequence[Row], signatures: Sequence[str]) -> dict[str, Any]:  
             }
         )
     return {"signatures": list(signatures), "rows": listed}
-
-
-def _described(path: Path) -> Described:
-    try:
-        described = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        if described.get("results") and "signatures" in described and {"tasks", "data"} <= described["settings"].keys():
-            return dict(described)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise StorageError(f"{path / 'run.json'}: cannot be read, or damaged; run its command again") from error
-    raise StorageError(f"{path}: found no finished run; run its command again, to the end")
-
-
-def _samples(path: Path) -> Iterator[Sample]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield encoding.decode_sample(line)
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(f"{path}:{number}: not a sample; run the run's command again") from error
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); run the run's command again") from error

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TypeAlias
 
-from evalkit import score, stats
+from evalkit import metric_spec, score, stats
 from evalkit.errors import DataError
-from evalkit.records import Comparison, Estimate, Example, Sample, Split
+from evalkit.records import Comparison, Estimate, Sample, Split
 from evalkit.report import table as tables
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Aggregation: TypeAlias = stats.Aggregation
 
 ENOUGH_CLEAN = 200  # examples
 WIDEST = 0.05  # half of the clean score's interval, for proportions
@@ -25,29 +23,6 @@ TOO_SMALL = "clean subset too small"
 WORSE = "significantly worse on clean"
 BETTER = "significantly better on clean"
 ONLY_CONTEXTS = "only contexts match"
-
-
-class Aggregation(Protocol):
-    """What a comparison asks of a metric."""
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-
-    @property
-    def is_proportion(self) -> bool:
-        """Whether its values lie in 0..1."""
-
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
-        """Score a set of examples from their statistics, shape (E, S), E at least 1."""
-
-
-@runtime_checkable
-class ScoresTotals(Protocol):
-    """A metric whose score follows from summed statistics, such as corpus BLEU: this makes resampling fast."""
-
-    def score_totals(self, totals: tuple[float, ...], n: int) -> float:
-        """Score a set of n examples from the sums of their statistics, shape (S,)."""
 
 
 def compare(
@@ -68,7 +43,7 @@ def compare(
     Raises DataError where samples and split do not belong together.
     """
     check(samples, split, metric_name=metric_name)
-    aggregation = metric or score.load_metric(metric_name)
+    aggregation: Aggregation = metric or metric_spec.load(metric_name)
     scored = [sample for sample in samples if sample.prompt is not None]
 
     def subset(ids: Iterable[str]) -> Subset:
@@ -80,7 +55,7 @@ def compare(
         task=split.task,
         title=title,
         shots=samples[0].shots,
-        metric=aggregation.name,
+        metric=metric_title(metric_name, aggregation),
         is_proportion=aggregation.is_proportion,
         n=n,
         all=whole.estimate,
@@ -95,6 +70,12 @@ def compare(
     return replace(comparison, flags=tuple(flags(comparison, touched)))
 
 
+def metric_title(metric_name: str, metric: Aggregation) -> str:
+    """Name a metric as tables do, with the filter whose answers it scores."""
+    wanted = None if metric_name == metric.name else metric_spec.parse(metric_name).filter
+    return metric.name if wanted is None else f"{metric.name}, {wanted}"
+
+
 def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:
     """Raise DataError where samples and split are not of the same task and data."""
     if not samples:
@@ -104,7 +85,7 @@ def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:
         found = ", ".join(f"{task} at {tables.count(shots, 'shot')}" for task, shots in settings)
         raise DataError(f"found samples of {found}, expected {split.task} at one number of shots; compare them singly")
     known = {*split.clean, *split.dirty, *split.unscanned}
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
     for sample in samples:
         name = sample.example.id
         if name not in known:
@@ -112,9 +93,12 @@ def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:
                 f"{split.task}: found sample {name!r}, which the scan does not have, expected one of its "
                 f"{len(known):,} examples; run and scan the same data"
             )
-        if name in seen:
-            raise DataError(f"{split.task}: found two samples of example {name!r}, expected one; compare one run")
-        seen.add(name)
+        if (name, sample.seed) in seen:
+            raise DataError(
+                f"{split.task}: found two samples of example {name!r} with seed {sample.seed}, expected one; compare "
+                "one run"
+            )
+        seen.add((name, sample.seed))
         if sample.prompt is not None and metric_name not in sample.statistics:
             raise DataError(
                 f"{split.task}: found no metric {metric_name!r} in sample {name!r}, expected one of "
@@ -126,8 +110,8 @@ def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:
 class Subset:
     """Scored samples and their score."""
 
-    ids: tuple[str, ...]
-    clusters: tuple[str, ...] | None  # an example without one is its own; None where none has one
+    keys: tuple[tuple[str, int], ...]  # example and seed
+    clusters: tuple[str, ...] | None  # what each sample is resampled with; None where each is its own
     statistics: tuple[tuple[float, ...], ...]  # what the metric aggregates, (E, S)
     metric: Aggregation
     estimate: Estimate | None  # None where there are no samples
@@ -136,13 +120,20 @@ class Subset:
     def of(cls, samples: Sequence[Sample], metric_name: str, metric: Aggregation) -> Subset:
         """Score samples."""
         statistics = tuple(sample.statistics[metric_name] for sample in samples)
+        ids = {sample.example.id for sample in samples}
+        clusters = score.clusters_of([sample.example for sample in samples], is_repeated=len(ids) < len(samples))
         return cls(
-            ids=tuple(sample.example.id for sample in samples),
-            clusters=clusters_of([sample.example for sample in samples]),
+            keys=tuple((sample.example.id, sample.seed) for sample in samples),
+            clusters=clusters,
             statistics=statistics,
             metric=metric,
-            estimate=metric.aggregate(statistics) if statistics else None,
+            estimate=replace(metric.aggregate(statistics, clusters=clusters), n=len(ids)) if statistics else None,
         )
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The samples' examples."""
+        return tuple(name for name, _ in self.keys)
 
     def values(self) -> list[float] | None:
         """List the numbers whose mean is the score; None where it is no mean of one number an example."""
@@ -153,48 +144,26 @@ class Subset:
         return values if is_mean else None
 
 
-def clusters_of(examples: Sequence[Example]) -> tuple[str, ...] | None:
-    """Name what each example is resampled with."""
-    if all(example.cluster is None for example in examples):
+def difference(clean: Subset, whole: Subset, *, resamples: int = stats.RESAMPLES) -> Estimate | None:
+    """Estimate clean minus all on examples resampled jointly; None where no clean example was scored."""
+    if clean.estimate is None or whole.estimate is None:
         return None
-    return tuple(f"example {each.id}" if each.cluster is None else f"cluster {each.cluster}" for each in examples)
-
-
-def difference(clean: Subset, whole: Subset, *, resamples: int | None = None) -> Estimate | None:
-    """Estimate clean minus all on examples resampled jointly; None where no clean example was scored.
-
-    `resamples` None takes as many as the table's notes say.
-    """
-    if clean.estimate is None:
-        return None
-    # Resampling goes through the examples in the order of their ids, so that the samples' own has no influence.
-    order = sorted(range(len(whole.ids)), key=whole.ids.__getitem__)
-    clean_ids = frozenset(clean.ids)
-    is_clean = [whole.ids[at] in clean_ids for at in order]
+    # Resampling goes through the samples in one order, so that their own has no influence.
+    order = sorted(range(len(whole.keys)), key=whole.keys.__getitem__)
+    clean_keys = frozenset(clean.keys)
+    is_clean = [whole.keys[at] in clean_keys for at in order]
     clusters = None if whole.clusters is None else [whole.clusters[at] for at in order]
-    values = whole.values()
+    values, metric = whole.values(), whole.metric
     if values is None or clean.values() is None:
-        rescore = rescorer([whole.statistics[at] for at in order], whole.metric)
-        calls = resamples or stats.RESAMPLES_OF_A_CALL
-        return stats.part_minus_whole_of(rescore, is_clean, clusters=clusters, resamples=calls)
-    ordered, is_proportion = [values[at] for at in order], whole.metric.is_proportion
-    draws = resamples or stats.RESAMPLES
-    return stats.part_minus_whole(ordered, is_clean, is_proportion=is_proportion, clusters=clusters, resamples=draws)
-
-
-def rescorer(statistics: Sequence[tuple[float, ...]], metric: Aggregation) -> Callable[[NDArray[np.int64]], float]:
-    """Make the function that scores a resample, given how often each example was drawn."""
-    import numpy as np
-
-    if isinstance(metric, ScoresTotals):
-        numbers, score_totals = np.asarray(statistics, dtype=float), metric.score_totals  # (E, S)
-        return lambda drawn: score_totals(tuple((drawn @ numbers).tolist()), int(drawn.sum()))
-
-    def rescore(drawn: NDArray[np.int64]) -> float:
-        repeated = [numbers for numbers, times in zip(statistics, drawn, strict=True) for _ in range(times)]
-        return metric.aggregate(repeated).value
-
-    return rescore
+        statistics = [whole.statistics[at] for at in order]
+        rule = stats.score_rule(metric, statistics)
+        found = stats.part_minus_whole_of(statistics, rule, is_clean, clusters=clusters, resamples=resamples)
+    else:
+        ordered, is_proportion = [values[at] for at in order], metric.is_proportion
+        found = stats.part_minus_whole(
+            ordered, is_clean, is_proportion=is_proportion, clusters=clusters, resamples=resamples
+        )
+    return replace(found, n=whole.estimate.n)
 
 
 def detectable(clean: Subset, dirty: Subset) -> float | None:

@@ -197,7 +197,7 @@ def _difference_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield (
         "clean - all: interval from examples, or whole clusters, resampled jointly: the Bayesian bootstrap (Rubin "
         f"1981), {stats.RESAMPLES:,} resamples, with Jeffreys' prior for proportions; for scores that are no means the "
-        f"percentile bootstrap, {stats.RESAMPLES_OF_A_CALL:,} resamples."
+        "BCa bootstrap on as many (Efron and Tibshirani 1993, section 14.3)."
     )
     yield "detectable: the smallest difference of clean and dirty that a two-sided test at 5 % finds with 80 % power."
     flags = {flag for comparison in comparisons for flag in comparison.flags}

@@ -65,7 +65,7 @@ def parts(each: Task, example: Example) -> tuple[Part, ...]:
 
     A task without a column `passage` has its prompt for a question: what a corpus that holds the example would hold.
     """
-    answer = Part("answer", example.targets[0])
+    answer = Part("answer", example.targets[0] + (example.ending or ""))
     passage = example.fields.get("passage")
     if "passage" in each.columns and isinstance(passage, str):
         question = example.fields.get("question")

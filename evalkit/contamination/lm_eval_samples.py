@@ -19,16 +19,17 @@ NOT_METRICS = {  # what a line holds beside the metrics
 
 @dataclass(frozen=True, slots=True)
 class LoggedMean:
-    """The mean of one logged number an example: Wilson's interval for zeros and ones, else the bootstrap's."""
+    """The mean of one logged number an example: Wilson's interval for zeros and ones, else the BCa bootstrap's."""
 
     name: str
     is_proportion: bool
     is_binary: bool  # every logged value is a zero or a one
 
-    def aggregate(self, statistics: Sequence[tuple[float, ...]]) -> Estimate:
+    def aggregate(self, statistics: Sequence[tuple[float, ...]], *, clusters: Sequence[str] | None = None) -> Estimate:
         """Score a set of examples from their logged values, shape (E, 1), E at least 1."""
         values = [value for (value,) in statistics]
-        return stats.wilson(sum(values), n=len(values)) if self.is_binary else stats.bootstrap_mean(values)
+        estimate = stats.proportion if self.is_binary else stats.bootstrap_mean
+        return estimate(values, clusters=clusters)
 
 
 def read_lm_eval(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from evalkit.decoder import checkpoint
+from evalkit.decoder import checkpoint, rolling
 from evalkit.decoder.beam import search
 from evalkit.decoder.generation import complete
 from evalkit.decoder.scoring import Span, score
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.errors import ModelMemoryError, UsageError, WindowError
-from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Request, Response
+from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Request, Response, Rolling
 
 BATCH_TOKENS = 16384  # padded prompt and answer tokens computed together
 
@@ -25,9 +25,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request as token ids."""
+    """A request as token ids, computed in one piece."""
 
-    request: Request
+    request: LogLikelihood | Generate
     span: Span  # a prompt, where the request is a Generate
 
     @property
@@ -61,16 +61,22 @@ class DecoderModel:
     def answer(self, requests: Sequence[Request]) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.
 
-        Raises WindowError where a request exceeds the window, ModelMemoryError where a batch exceeds the memory.
+        Raises WindowError where a request exceeds the window, ModelMemoryError where a batch exceeds the memory; the
+        windows of a rolling request are computed in smaller batches first.
         """
-        distinct = list(dict.fromkeys(requests))
-        jobs = list(map(Job, distinct, spans(self._tokenizer, distinct)))
+        distinct = dict.fromkeys(requests)
+        rolled = [request for request in distinct if isinstance(request, Rolling)]
+        whole = [request for request in distinct if not isinstance(request, Rolling)]
+        jobs = list(map(Job, whole, spans(self._tokenizer, whole)))
         for job in jobs:
             self._check_window(job)
+        for request in rolled:
+            rolling.check(request, name=self.name, window=self.window)
         answers: dict[Request, Response] = {}
         with reported_memory(), torch.inference_mode():
             for batch in plan(jobs, batch_tokens=self._batch_tokens):
                 answers.update(zip((job.request for job in batch), self._compute(batch), strict=True))
+            answers.update(zip(rolled, self._roll(rolled), strict=True))
         return [answers[request] for request in requests]
 
     def stream(self, request: Generate) -> Iterator[str]:
@@ -107,6 +113,16 @@ class DecoderModel:
         steps = complete(self._decoder, self._tokenizer, prompts, requests, window=self.window)
         return [done for _, done in steps][-1]
 
+    def _roll(self, requests: Sequence[Rolling]) -> list[LogProb]:
+        """Answer requests whose texts are computed in windows."""
+
+        def compute(batch: Sequence[Span]) -> list[LogProb]:
+            with reported_memory():
+                return score(self._decoder, batch)
+
+        texts = [rolling.tokenize(self._tokenizer, request) for request in requests]
+        return rolling.score(texts, compute, batch_tokens=self._batch_tokens)
+
 
 def load(name: str, *, device: str | None = None, dtype: str | None = None, window: int | None = None) -> DecoderModel:
     """Load a checkpoint folder or hub id: on the first GPU in bfloat16 if there is one, else on the CPU in float32."""
@@ -139,7 +155,7 @@ def usable_device(name: str | None) -> str:
     return name
 
 
-def spans(tokenizer: Tokenizer, requests: Sequence[Request]) -> list[Span]:
+def spans(tokenizer: Tokenizer, requests: Sequence[LogLikelihood | Generate]) -> list[Span]:
     """Tokenize each request once, whole, and split it where its context ends."""
     texts = [r.context + (r.continuation if isinstance(r, LogLikelihood) else "") for r in requests]
     found = []

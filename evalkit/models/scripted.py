@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from evalkit.errors import ModelMemoryError, WindowError
-from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Request, Response
+from evalkit.records import Completion, Generate, LogProb, Request, Response, Rolling
 
 Script: TypeAlias = Callable[[Request], "str | Response"]
 
@@ -22,7 +22,7 @@ class ScriptedModel:
     """Answers each request with what `script` says: a whole response, or the text it would write.
 
     A text is cut as a real model's would be: at a stop string, at max_tokens, at the end of the window. Asked for the
-    likelihood of a continuation, the model finds it likely where the text begins with it.
+    likelihood of a continuation, or of a whole text, the model finds it likely where what it would write begins so.
     """
 
     def __init__(
@@ -62,16 +62,24 @@ class ScriptedModel:
         return responses
 
     def _respond(self, request: Request) -> Response:
-        room = self.window - self._count(request.context)
-        needed = self._count(request.continuation) if isinstance(request, LogLikelihood) else 1
-        if room < needed:
-            raise WindowError(f"{self.name}: the request needs {needed - room} tokens more than the window holds")
+        room = self._room(request)
         said = self.script(request)
         if not isinstance(said, str):
             return said
-        if isinstance(request, LogLikelihood):
-            return self._judge(request.continuation, said)
-        return self._write(request, said, room=room)
+        if isinstance(request, Generate):
+            return self._write(request, said, room=room)
+        return self._judge(request.text if isinstance(request, Rolling) else request.continuation, said)
+
+    def _room(self, request: Request) -> int:
+        """Count the tokens that the window has left for an answer; WindowError where they are too few."""
+        if isinstance(request, Rolling):
+            room, needed = self.window, request.window
+        else:
+            room = self.window - self._count(request.context)
+            needed = 1 if isinstance(request, Generate) else self._count(request.continuation)
+        if room < needed:
+            raise WindowError(f"{self.name}: the request needs {needed - room} tokens more than the window holds")
+        return room
 
     def _judge(self, continuation: str, said: str) -> LogProb:
         tokens = self._count(continuation)
@@ -105,9 +113,9 @@ class ScriptedModel:
 
 
 def from_table(answers: Mapping[str, str]) -> Script:
-    """Make a script that looks up the whole context; an unknown one is answered with nothing."""
+    """Make a script that looks up the whole context, or rolling text; an unknown one is answered with nothing."""
 
     def script(request: Request) -> str:
-        return answers.get(request.context, "")
+        return answers.get(request.text if isinstance(request, Rolling) else request.context, "")
 
     return script

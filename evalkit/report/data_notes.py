@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from evalkit import metric_spec
 from evalkit.assignment import Assignment
+from evalkit.interfaces import Signed
 from evalkit.report import table
 
 
 def write(assignments: Iterable[Assignment]) -> Iterator[str]:
     """Yield notes on the data of each task that needs any."""
+    signatures: dict[str, str] = {}
     for assignment in assignments:
+        yield from assignment.notes
         yield from _demonstrations(assignment)
         yield from _majority(assignment)
+        yield from _clusters(assignment)
+        for metric in map(metric_spec.load, assignment.task.metrics):
+            if isinstance(metric, Signed):
+                signatures[metric.name] = f"nrefs:{_references(assignment)}|{metric.signature}"
+    yield from (f"{name}: {signature}" for name, signature in signatures.items())
 
 
 def _demonstrations(assignment: Assignment) -> Iterator[str]:
@@ -21,6 +30,24 @@ def _demonstrations(assignment: Assignment) -> Iterator[str]:
         yield (
             f"{assignment.task.title}: demonstrations come from the evaluated data itself, without the example and its "
             "near-duplicates."
+        )
+
+
+def _references(assignment: Assignment) -> str:
+    """Tell how many right answers examples have, as sacrebleu's signature does."""
+    numbers = {len(example.targets) for example in assignment.examples}
+    return str(numbers.pop()) if len(numbers) == 1 else "var"
+
+
+def _clusters(assignment: Assignment) -> Iterator[str]:
+    """Say that examples rise and fall together, where their clusters hold several."""
+    examples = assignment.examples
+    clusters = len({example.cluster for example in examples if example.cluster is not None})
+    alone = sum(example.cluster is None for example in examples)
+    if 0 < clusters + alone < len(examples):
+        yield (
+            f"{assignment.task.title}: the {len(examples):,} examples come in {clusters + alone:,} clusters; intervals "
+            "are those of clusters, for proportions Wilson's at the sample's effective size."
         )
 
 

@@ -21,6 +21,10 @@ def write(
 def _intervals(results: Sequence[Result], means: Sequence[Result]) -> Iterator[str]:
     if any(result.is_proportion for result in results):
         yield "Intervals of proportions are Wilson's."
+    if any(not result.is_proportion for result in results):
+        yield "Intervals of other scores are BCa bootstrap intervals."
+    if any(result.spread is not None for result in results):
+        yield "Scores are means over the seeds; SD of seeds is the standard deviation of the seeds' own scores."
     if means:
         sources = {True: "Price and Bonett 2004", False: "Zou, Huang and Zhang 2009"}
         used = " and ".join(dict.fromkeys(sources[result.is_proportion] for result in means))

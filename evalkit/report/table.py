@@ -23,11 +23,15 @@ def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
     metrics = _distinct((result.metric, result.is_proportion) for result in results)
     has_subsets = any(result.subset != "all" for result in results)
     counts_agree = all(len({e.n for s in shots if (e := _estimate(cells.get((row, s))))}) <= 1 for row in rows)
+    has_spread = any(result.spread is not None for result in results)
+    has_baseline = any(result.baseline is not None for result in results)
     unit = ", %" if all(is_proportion for _, is_proportion in metrics) else ""
 
     columns = ["task", *["metric"] * (len(metrics) > 1), *["examples"] * has_subsets, *["n"] * counts_agree]
+    columns += ["majority"] * has_baseline
     for number in shots:
         columns += [f"{count(number, 'shot')}{unit}", *[f"n, {count(number, 'shot')}"] * (not counts_agree)]
+        columns += ["SD of seeds"] * has_spread
 
     body: list[tuple[Cell, ...]] = []
     for row in rows:
@@ -36,8 +40,11 @@ def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
         line: list[Cell] = [clean(title), *[metric] * (len(metrics) > 1), *[clean(subset)] * has_subsets]
         if counts_agree:
             line.append(next((e.n for e in here if e), 0))
-        for estimate in here:
+        found = [cells.get((row, number)) for number in shots]
+        line += [next((_scaled(each, each.baseline) for each in found if each), None)] * has_baseline
+        for estimate, result in zip(here, found, strict=True):
             line += [estimate, *[estimate.n if estimate else 0] * (not counts_agree)]
+            line += [_scaled(result, result.spread) if result else None] * has_spread
         body.append(tuple(line))
 
     caption = clean(_caption(results, metrics))
@@ -99,6 +106,11 @@ def _estimate(result: Result | None) -> Estimate | None:
     if result is None or result.estimate is None:
         return None
     return percent(result.estimate) if result.is_proportion else result.estimate
+
+
+def _scaled(result: Result, value: float | None) -> float | None:
+    """Put a number beside an estimate in the estimate's unit."""
+    return value if value is None or not result.is_proportion else round(100 * value, 10)
 
 
 def _row(result: Result) -> Row:

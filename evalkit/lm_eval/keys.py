@@ -1,0 +1,137 @@
+"""The keys of lm_eval's task files, and what may stand under them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from evalkit.errors import TaskError
+from evalkit.lm_eval import yaml_files
+from evalkit.lm_eval.yaml_files import Function, Place
+from evalkit.registry import suggest
+from evalkit.signatures import found
+
+TEXT, NUMBER, LIST, MAPPING, YES_NO = (str,), (int,), (list,), (dict,), (bool,)
+CODE = (Function,)
+TASK: Mapping[str, tuple[type, ...]] = {
+    "task": TEXT,
+    "task_alias": TEXT,
+    "tag": (str, list),
+    "custom_dataset": CODE,
+    "dataset_path": TEXT,
+    "dataset_name": TEXT,
+    "dataset_kwargs": MAPPING,
+    "training_split": TEXT,
+    "validation_split": TEXT,
+    "test_split": TEXT,
+    "fewshot_split": TEXT,
+    "process_docs": CODE,
+    "doc_to_text": (str, int, Function),
+    "doc_to_target": (str, int, list, Function),
+    "doc_to_choice": (str, list, dict, Function),
+    "doc_to_image": (str, list, Function),
+    "doc_to_audio": (str, list, Function),
+    "unsafe_code": YES_NO,
+    "process_results": (str, Function),
+    "use_prompt": TEXT,
+    "description": TEXT,
+    "target_delimiter": TEXT,
+    "fewshot_delimiter": TEXT,
+    "fewshot_config": MAPPING,
+    "num_fewshot": NUMBER,
+    "output_type": TEXT,
+    "metric_list": LIST,
+    "generation_kwargs": MAPPING,
+    "repeats": NUMBER,
+    "filter_list": LIST,
+    "should_decontaminate": YES_NO,
+    "doc_to_decontamination_query": (str, Function),
+    "gen_prefix": TEXT,
+    "metadata": (dict, list, str, int, float),
+}
+GROUP = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")
+STRUCTURE = ("tag", "group", "task_list")  # of a task file, and nothing about the task
+FEWSHOT: Mapping[str, tuple[type, ...]] = {
+    "sampler": (str, Function),
+    "split": TEXT,
+    "process_docs": CODE,
+    "fewshot_indices": LIST,
+    "samples": (list, Function),
+    "doc_to_text": TASK["doc_to_text"],
+    "doc_to_choice": TASK["doc_to_choice"],
+    "doc_to_target": TASK["doc_to_target"],
+    "gen_prefix": TEXT,
+    "fewshot_delimiter": TEXT,
+    "target_delimiter": TEXT,
+}
+# Keys that a file of this form has and no task file of evalkit's own.
+TELLING = frozenset({*TASK, "include", "group", "class"} - {"description", "metadata", "repeats", "task"})
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    list: "a list",
+    dict: "a mapping",
+    bool: "true or false",
+    float: "a number",
+    Function: "!function FILE.NAME",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The keys of one task as lm_eval would see them: those of its file, with what a group lays over them."""
+
+    name: str
+    group: str | None  # that was asked for, where one was
+    path: str  # of the file that the task stands in
+    values: Mapping[str, object]
+    places: Mapping[str, Place]
+
+    def at(self, key: str) -> str:
+        """Name a key in a message, with the place where it stands."""
+        place = self.places.get(key.partition(".")[0])
+        where = yaml_files.at(place) if place else yaml_files.shown(self.path)
+        return f"{where}: task {self.name!r}: key {key!r}"
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return a key that is text; the default where it is missing or empty."""
+        return cast(str, self.values.get(key) if self.values.get(key) is not None else default)
+
+    def mapping(self, key: str) -> Mapping[str, object]:
+        """Return a key that is a mapping; an empty one where it is missing."""
+        return cast(Mapping[str, object], self.values.get(key) or {})
+
+    def entries(self, key: str) -> list[Mapping[str, object]]:
+        """Return a key that is a list of mappings; TaskError where it holds anything else."""
+        listed = cast(list[object], self.values.get(key) or [])
+        for number, entry in enumerate(listed):
+            if not isinstance(entry, dict):
+                raise TaskError(f"{self.at(f'{key}[{number}]')}: found {found(entry)}, expected a mapping")
+        return cast(list[Mapping[str, object]], listed)
+
+
+def check(config: Config) -> None:
+    """Raise TaskError for a key that lm_eval does not know, and a value of another form than it takes."""
+    _check(config, config.values, TASK, prefix="")
+    for key in ("doc_to_text", "doc_to_target"):
+        if config.values.get(key) is None:
+            raise TaskError(f"{config.at(key)}: missing, expected a column's name or a template")
+    _check(config, config.mapping("fewshot_config"), FEWSHOT, prefix="fewshot_config.")
+
+
+def _check(config: Config, values: Mapping[str, object], known: Mapping[str, tuple[type, ...]], *, prefix: str) -> None:
+    for key, value in values.items():
+        if key in STRUCTURE and not prefix:
+            continue
+        if key not in known:
+            raise TaskError(f"{config.at(prefix + key)} is unknown; {suggest(key, known)}")
+        if value is None:
+            continue
+        is_flag = isinstance(value, bool) and bool not in known[key]
+        if is_flag or not isinstance(value, known[key]):
+            raise TaskError(f"{config.at(prefix + key)}: found {found(value)}, expected {_expected(known[key])}")
+
+
+def _expected(types: Iterable[type]) -> str:
+    return " or ".join(WORDS[each] for each in types)

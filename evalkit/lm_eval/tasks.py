@@ -1,0 +1,312 @@
+"""Read lm_eval's task files, as they stand, into tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from evalkit import filters
+from evalkit.errors import DataError, TaskError
+from evalkit.lm_eval import documents, generation, groups, keys, rendering, yaml_files
+from evalkit.lm_eval.code import Gate
+from evalkit.lm_eval.keys import Config
+from evalkit.lm_eval.yaml_files import Function
+from evalkit.metrics import lm_eval_names
+from evalkit.records import Filter, RequestKind, Source, Task
+from evalkit.registry import suggest
+from evalkit.schema import Entry
+from evalkit.signatures import found
+
+PREFIX = "lm_eval:"
+OUTPUTS: Mapping[str, RequestKind] = {
+    "multiple_choice": "choice",
+    "generate_until": "generate",
+    "loglikelihood": "loglikelihood",
+    "loglikelihood_rolling": "rolling",
+}
+DEFAULT_OUTPUT = "generate_until"
+DEFAULT_TARGET_DELIMITER = " "
+DEFAULT_DELIMITER = "\n\n"
+UNNAMED = "none"  # lm_eval's name of the filter that tasks without any have
+NOT_CARRIED_OUT = {
+    "doc_to_image": "evalkit's models read text alone",
+    "doc_to_audio": "evalkit's models read text alone",
+    "use_prompt": "promptsource's templates are not there; write doc_to_text and doc_to_target",
+    "process_results": "the task scores by Python code of its own, and evalkit by its own metrics",
+}
+SAMPLERS = ("default", "first_n")
+READINGS = ("doc_to_text", "doc_to_target", "doc_to_choice")
+
+
+def is_lm_eval(given: Path | Mapping[str, object]) -> bool:
+    """Whether a YAML file, or what was read of it, is of lm_eval's form; a file that cannot be read is not."""
+    if isinstance(given, Path):
+        try:
+            given = yaml_files.own(given.absolute()).values
+        except TaskError:
+            return False
+    own = Entry.model_fields.keys() - keys.TASK.keys()
+    return bool(keys.TELLING & given.keys()) and not own & given.keys()
+
+
+def load(name: str, *, trusted: bool, say: Callable[[str], None]) -> tuple[Task, ...]:
+    """Read `path.yaml`, or `lm_eval:NAME` of an installed lm_eval: a task, a tag or a group, in lm_eval's order.
+
+    Python functions that a task needs run only if `trusted`, and `say` is told the file of each and its hash. Raises
+    TaskError for a task that cannot be carried out.
+    """
+    wanted = name.removeprefix(PREFIX)
+    configs = groups.of_file(Path(name)) if wanted == name else groups.installed(wanted)
+    gate = Gate(trusted=trusted, say=say)
+    return tuple(_as_documents_say(config, make(config, gate=gate)) for config in configs)
+
+
+def make(config: Config, *, gate: Gate) -> Task:
+    """Make the task of a file's keys without looking at its data. Raises TaskError."""
+    _refuse(config)
+    keys.check(config)
+    output = config.text("output_type", DEFAULT_OUTPUT)
+    if output not in OUTPUTS:
+        raise TaskError(f"{config.at('output_type')}: found {output!r}; {suggest(output, OUTPUTS)}")
+    if output == "multiple_choice" and config.values.get("doc_to_choice") is None:
+        raise TaskError(f"{config.at('doc_to_choice')}: missing, which output type 'multiple_choice' needs")
+    settings = _settings(config, output=output, gate=gate)
+    rules = _generation(config) if output == DEFAULT_OUTPUT else generation.read({"until": None}, delimiter="")
+    task = Task(
+        name=config.name,
+        version=_version(config),
+        group=config.group,
+        title=config.text("task_alias", config.name),
+        source=_source(config, settings, split=_evaluated(config)),
+        pool=None if output == "loglikelihood_rolling" else _pool(config, settings, gate=gate),
+        template=_shown(config.values["doc_to_text"]),
+        description=rendering.constant(config.text("description")),
+        kind=OUTPUTS[output],
+        metrics=(),
+        paper_shots=cast(int | None, config.values.get("num_fewshot")),
+        stop=rules.stop,
+        max_tokens=rules.max_tokens,
+        decoding=rules.decoding,
+        columns={},
+        citation="",
+        separator=_of_demonstrations(config).text("fewshot_delimiter", DEFAULT_DELIMITER),
+        target=_shown(config.values["doc_to_target"]),
+        filters=_filters(config) if output == DEFAULT_OUTPUT else (),
+        repeats=max(1, cast(int | None, config.values.get("repeats")) or 1) if output == DEFAULT_OUTPUT else 1,
+        is_verbatim=True,
+    )
+    is_numbered = task.kind == "choice" and isinstance(config.values["doc_to_text"], int)
+    return _numbered(task, config) if is_numbered else replace(task, metrics=_metrics(task, config))
+
+
+def _refuse(config: Config) -> None:
+    """Raise TaskError for a task that asks for what evalkit does not do."""
+    if "class" in config.values:
+        raise TaskError(
+            f"{config.at('class')}: the task is a Python class, which evalkit does not run; write it as YAML with "
+            "doc_to_text and doc_to_target"
+        )
+    for key, why in NOT_CARRIED_OUT.items():
+        value = config.values.get(key)
+        if value is not None:
+            named = f" (!function {value.name})" if isinstance(value, Function) else ""
+            raise TaskError(f"{config.at(key)}{named} is not carried out: {why}")
+
+
+def _settings(config: Config, *, output: str, gate: Gate) -> dict[str, object]:
+    """Collect what turns the data into examples, as JSON holds it: rendering.Form's fields and documents' keys."""
+    function = config.values.get("custom_dataset")
+    if function is None and config.values.get("dataset_path") is None:
+        raise TaskError(f"{config.at('dataset_path')}: missing, expected a dataset of the hub, or json with data_files")
+    place = config.places.get("dataset_kwargs") or config.places.get("dataset_path")
+    metadata = config.values.get("metadata")
+    return {
+        "shown": config.name,
+        "output_type": output,
+        "is_demonstration": False,
+        "has_numbered_text": False,
+        "has_choices": config.values.get("doc_to_choice") is not None,
+        **_form(config, gate=gate, prefix=""),
+        "folder": str(Path(place[0] if place else config.path).parent),
+        "dataset_path": config.values.get("dataset_path"),
+        "dataset_name": config.values.get("dataset_name"),
+        "dataset_kwargs": config.values.get("dataset_kwargs"),
+        "custom_dataset": _admitted(config, "custom_dataset", gate=gate),
+        "metadata": {**(metadata if isinstance(metadata, dict) else {}), "config_source": config.path}
+        if function is not None
+        else None,
+    }
+
+
+def _form(config: Config, *, gate: Gate, prefix: str) -> dict[str, object]:
+    """Collect the keys that say how one document is shown, and check their templates."""
+    for key in (*READINGS, "gen_prefix", "description"):
+        value = config.values.get(key)
+        if isinstance(value, str) and rendering.MARKUP.search(value):
+            rendering.check(value, shown=config.at(prefix + key))
+    return {
+        **{key: _admitted(config, key, gate=gate, prefix=prefix) for key in (*READINGS, "process_docs")},
+        "target_delimiter": config.text("target_delimiter", DEFAULT_TARGET_DELIMITER),
+        "gen_prefix": config.values.get("gen_prefix"),
+        "description": config.text("description"),
+    }
+
+
+def _admitted(config: Config, key: str, *, gate: Gate, prefix: str = "") -> object:
+    value = config.values.get(key)
+    return gate.admit(value, key=config.at(prefix + key)) if isinstance(value, Function) else value
+
+
+def _source(config: Config, settings: Mapping[str, object], *, split: str | None, **more: object) -> Source:
+    location = settings["dataset_path"] or config.name
+    return Source("lm_eval", str(location), {**settings, "split": split, **more})
+
+
+def _evaluated(config: Config) -> str:
+    for key in ("test_split", "validation_split"):
+        if config.values.get(key) is not None:
+            return config.text(key)
+    raise TaskError(f"{config.at('test_split')}: missing, and so is 'validation_split'; one of them is evaluated")
+
+
+def _of_demonstrations(config: Config) -> Config:
+    """Lay the keys of `fewshot_config` over those of the task."""
+    own = {key: value for key, value in config.mapping("fewshot_config").items() if value is not None}
+    places = dict.fromkeys(own, config.places.get("fewshot_config", (config.path, 1)))
+    return replace(config, values={**config.values, **own}, places={**config.places, **places})
+
+
+def _pool(config: Config, settings: Mapping[str, object], *, gate: Gate) -> Source:
+    """Say where demonstrations come from and how they are shown.
+
+    The split that is named for them, else samples in the file, else the split for training, validation or testing.
+    """
+    shown = _of_demonstrations(config)
+    sampler = shown.values.get("sampler", "default")
+    if sampler not in SAMPLERS:
+        name = sampler.name if isinstance(sampler, Function) else str(sampler)
+        raise TaskError(
+            f"{config.at('fewshot_config.sampler')}: found {name!r}, expected {' or '.join(SAMPLERS)}; evalkit draws "
+            "demonstrations itself"
+        )
+    form = {**_form(shown, gate=gate, prefix="fewshot_config."), "is_demonstration": True, "sampler": sampler}
+    settings = {**settings, **form}
+    split = shown.values.get("split") or shown.values.get("fewshot_split")
+    samples = shown.values.get("samples")
+    if split is None and samples is not None:
+        return _source(config, settings, split=None, samples=_samples(shown, gate=gate))
+    if split is None:
+        settings["process_docs"] = _admitted(config, "process_docs", gate=gate)
+        names = ("training_split", "validation_split", "test_split")
+        split = next(config.values[key] for key in names if config.values.get(key) is not None)
+    return _source(config, settings, split=str(split), indices=shown.values.get("fewshot_indices"))
+
+
+def _samples(config: Config, *, gate: Gate) -> object:
+    samples = config.values["samples"]
+    if isinstance(samples, list):
+        for number, sample in enumerate(samples):
+            if not isinstance(sample, dict):
+                raise TaskError(
+                    f"{config.at('fewshot_config')}: samples[{number}]: found {found(sample)}, expected a mapping"
+                )
+        return samples
+    return _admitted(config, "samples", gate=gate, prefix="fewshot_config.")
+
+
+def _generation(config: Config) -> generation.Generation:
+    given = cast(Mapping[str, object] | None, config.values.get("generation_kwargs"))
+    try:
+        return generation.read(given, delimiter=config.text("fewshot_delimiter", DEFAULT_DELIMITER))
+    except TaskError as error:
+        raise TaskError(f"{config.at('generation_kwargs')}: {error}") from error
+
+
+def _filters(config: Config) -> tuple[Filter, ...]:
+    """Read `filter_list`; without one, the first of several answers is scored."""
+    made = []
+    for entry in config.entries("filter_list"):
+        name, steps = entry.get("name"), entry.get("filter")
+        if not isinstance(name, str) or not isinstance(steps, list) or set(entry) != {"name", "filter"}:
+            raise TaskError(f"{config.at('filter_list')}: found {', '.join(map(str, entry))}, expected name and filter")
+        for step in steps:
+            _refuse_code(step, config=config, key="filter_list")
+        each = Filter(name, tuple(steps))
+        try:
+            filters.check(each)
+        except TaskError as error:
+            raise TaskError(f"{config.at('filter_list')}: {error}") from error
+        made.append(each)
+    if not made and cast(int | None, config.values.get("repeats") or 1) != 1:
+        made.append(Filter(UNNAMED, ({"function": "take_first"},)))
+    return tuple(made)
+
+
+def _refuse_code(step: object, *, config: Config, key: str) -> None:
+    """Raise TaskError where an entry of a list names a Python function."""
+    if not isinstance(step, dict):
+        raise TaskError(f"{config.at(key)}: found {found(step)} among its entries, expected a mapping")
+    for name, value in step.items():
+        if isinstance(value, Function):
+            raise TaskError(
+                f"{config.at(key)}: {name!r} is the Python function {value.name}, and evalkit scores by its own; "
+                "name one of those"
+            )
+
+
+def _metrics(task: Task, config: Config) -> tuple[str, ...]:
+    output, is_partial = config.text("output_type", DEFAULT_OUTPUT), task.kind == "partial"
+    delimiter = config.text("target_delimiter", DEFAULT_TARGET_DELIMITER)
+    if config.values.get("metric_list") is None:
+        specs = lm_eval_names.specs(output_type=output, delimiter=delimiter, is_partial=is_partial)
+    else:
+        specs = []
+        for entry in config.entries("metric_list"):
+            _refuse_code(entry, config=config, key="metric_list")
+            try:
+                specs += lm_eval_names.spec_of(entry, output_type=output, delimiter=delimiter, is_partial=is_partial)
+            except TaskError as error:
+                raise TaskError(f"{config.at('metric_list')}: {error}") from error
+    if not specs:
+        raise TaskError(f"{config.at('metric_list')}: found no metric, expected at least one")
+    names = dict.fromkeys(specs)
+    if not task.filters:
+        return tuple(names)
+    return tuple(f"{name}@{each.name}" for each in task.filters for name in names)
+
+
+def _numbered(task: Task, config: Config) -> Task:
+    """Return the task with choices that are its questions, as doc_to_text gives the place of the right one."""
+    assert task.pool is not None
+    task = replace(
+        task,
+        kind="partial",
+        source=replace(task.source, settings={**task.source.settings, "has_numbered_text": True}),
+        pool=replace(task.pool, settings={**task.pool.settings, "has_numbered_text": True}),
+    )
+    return replace(task, metrics=_metrics(task, config))
+
+
+def _as_documents_say(config: Config, task: Task) -> Task:
+    """Look at the first document where only that tells whether doc_to_text gives a text or the place of a choice."""
+    if task.kind != "choice" or not rendering.may_give_number(config.values["doc_to_text"]):
+        return task
+    try:
+        is_numbered = documents.has_numbered_text(task.source)
+    except DataError:  # which is told where the examples are loaded
+        return task
+    return _numbered(task, config) if is_numbered else task
+
+
+def _version(config: Config) -> int:
+    """Read the whole part of `metadata.version`; 0 where there is none."""
+    metadata = config.values.get("metadata")
+    version = str(metadata.get("version", "")) if isinstance(metadata, dict) else ""
+    whole = version.partition(".")[0]
+    return int(whole) if whole.isdecimal() else 0
+
+
+def _shown(reading: object) -> str:
+    return f"!function {reading.name}" if isinstance(reading, Function) else str(reading)

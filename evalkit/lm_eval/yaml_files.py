@@ -1,0 +1,156 @@
+"""Read YAML files of lm_eval's form: what they include, the Python functions they name, the line of every key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from evalkit.errors import TaskError
+from evalkit.registry import suggest
+
+FUNCTION = "!function"
+INCLUDE = "include"
+NOT_INHERITED = ("task_list",)  # says something of the included file alone
+SHIPPED = "lm_eval/tasks"  # where lm_eval's own files lie, which is all that messages say of them
+
+# The C loader is the same safe loader, ten times as fast; a build of PyYAML without it has only the other.
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Any: the two share no base that is typed
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A Python function that a file names, such as `utils.process_docs`; reading the file imports nothing."""
+
+    folder: str  # of the file that names it
+    name: str  # module and function
+
+
+Place: TypeAlias = tuple[str, int]  # file and line
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The top-level keys of a file, with those it includes."""
+
+    values: Mapping[str, object]
+    places: Mapping[str, Place]
+
+
+def read(path: Path) -> Keys:
+    """Read a file and lay its keys over those of the files it includes, the last of those first. Raises TaskError."""
+    return _merged(path.absolute(), above=())
+
+
+def own(path: Path) -> Keys:
+    """Read the keys that stand in a file itself; the values are shared, so nobody may change them. Raises TaskError."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise TaskError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    return _own(path, stat.st_mtime_ns, stat.st_size)
+
+
+def with_included(keys: Keys, *, path: Path) -> Keys:
+    """Lay keys over those of the files that their `include` names, relative to `path`."""
+    return _over_included(keys, path=path.absolute(), above=(path.absolute(),))
+
+
+def shown(path: Path | str) -> str:
+    """Name a file in a message: by its place in lm_eval, relative to the working directory, or in full."""
+    text = Path(path).as_posix()
+    _, found, below = text.rpartition(f"/{SHIPPED}/")
+    if found:
+        return f"{SHIPPED}/{below}"
+    try:
+        return Path(path).relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return text
+
+
+def at(place: Place) -> str:
+    """Write a place, such as `lm_eval/tasks/gsm8k/gsm8k.yaml:3`."""
+    return f"{shown(place[0])}:{place[1]}"
+
+
+def parse(text: str | bytes, *, folder: str) -> tuple[object, Mapping[str, int]]:
+    """Parse one document; also the lines of its top-level keys. Raises yaml.YAMLError and ValueError."""
+    loader = _Loader(text)
+    loader.folder = folder
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        lines = {key.value: key.start_mark.line + 1 for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+        return loader.construct_document(node), lines
+    finally:
+        loader.dispose()
+
+
+class _Loader(_Safe):  # type: ignore[misc]  # its base is Any
+    """Safe YAML and `!function`, whose value is a name."""
+
+    folder = ""
+
+
+def _function(loader: _Loader, node: yaml.ScalarNode) -> Function:
+    return Function(loader.folder, str(loader.construct_scalar(node)))
+
+
+_Loader.add_constructor(FUNCTION, _function)
+
+
+def _merged(path: Path, *, above: tuple[Path, ...]) -> Keys:
+    if path in above:
+        raise TaskError(f"{shown(above[-1])}: key 'include': found {shown(path)}, which includes this file itself")
+    return _over_included(own(path), path=path, above=(*above, path))
+
+
+def _over_included(keys: Keys, *, path: Path, above: tuple[Path, ...]) -> Keys:
+    if INCLUDE not in keys.values:
+        return keys
+    included = keys.values[INCLUDE]
+    values: dict[str, object] = {}
+    places: dict[str, Place] = {}
+    for name in included if isinstance(included, list) else [included]:
+        below = _merged(_included(name, path=path, place=keys.places[INCLUDE]), above=above)
+        values |= below.values
+        places |= below.places
+    for key in NOT_INHERITED:
+        values.pop(key, None)
+    values |= keys.values
+    del values[INCLUDE]
+    return Keys(values, places | dict(keys.places))
+
+
+def _included(name: object, *, path: Path, place: Place) -> Path:
+    if not isinstance(name, str):
+        raise TaskError(f"{at(place)}: key 'include': found {name!r}, expected the path of a YAML file")
+    found = Path(path.parent, name).absolute()
+    if not found.is_file():
+        beside = [file.name for file in found.parent.iterdir()] if found.parent.is_dir() else []
+        hint = suggest(found.name, beside) if beside else ""
+        hint = f"; {hint}" if hint.startswith("did") else "; give a path relative to this file"
+        raise TaskError(f"{at(place)}: key 'include': no such file {name!r}{hint}")
+    return Path(found.parent.resolve(), found.name)
+
+
+@lru_cache(maxsize=4096)
+def _own(path: Path, changed: int, size: int) -> Keys:  # noqa: ARG001 - a file that changed is another file
+    name = shown(path)
+    try:
+        values, lines = parse(path.read_bytes(), folder=str(path.parent))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise TaskError(f"{place}: broken YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise TaskError(f"{name}: broken YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise TaskError(f"{name}: found no mapping of keys in text, expected a task file of lm_eval")
+    return Keys(values, {key: (str(path), lines.get(key, 1)) for key in values})
