@@ -11,9 +11,10 @@ Rows of files become examples by `Task.columns`, which says in what column each 
     ending      in partial evaluation, what follows each of the choices
 
 A name that is not in `Task.columns` is its own column; `translation.en` is the key `en` of the column `translation`.
-Where a task has a template of the target, no column holds it. All other columns are fields for the template under their own
-names, and any further name in `Task.columns` renames one. Among choices, true and false are the choices of these texts,
-or else the places 1 and 0, also as the words of a CSV file. Answers get the space before them that files leave out.
+Where a task has a template of the target, no column holds it. All other columns are fields for the template under their
+own names, and any further name in `Task.columns` renames one. Among choices, true and false are the choices of these
+texts, or else the places 1 and 0, also as the words of a CSV file. Answers get the space before them that files leave
+out.
 A row without the task's columns but with `context` and `completion`, the form of GPT-3's released files, brings its own
 prompt: the context is shown as it stands and the completion is the target.
 """

@@ -16,7 +16,7 @@ PATIENCE = 3.0  # seconds
 def prepare() -> None:
     """Tell the libraries of the hub to use their caches alone where the hub's server does not answer.
 
-    They would try six times over half a minute. Behind a proxy the server cannot be asked directly, and nothing is done.
+    They would try six times over half a minute. Behind a proxy the server cannot be asked directly: nothing is done.
     """
     if os.environ.get("HF_HUB_OFFLINE") or getproxies():
         return

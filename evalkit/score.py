@@ -111,7 +111,7 @@ def _spread(samples: Sequence[Sample], name: str) -> float | None:
 
 
 def _baseline(samples: Sequence[Sample]) -> float | None:
-    """Give the share of examples that always giving the commonest answer gets right, where all have the same choices."""
+    """Give the score of always giving the commonest answer, where all examples have the same choices."""
     examples = [sample.example for sample in samples]
     if not examples or len(examples[0].choices) < 2 or len({example.choices for example in examples}) > 1:
         return None

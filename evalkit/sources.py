@@ -50,8 +50,9 @@ def _sample(task: Task, *, reason: DataError) -> Supply:
     supply = _read(replace(task, source=task.sample, pool=task.sample_pool))
     cause = str(reason.__cause__ or reason).partition("\n")[0].rstrip(".")
     note = (
-        f"{task.title}: asked on the small sample that ships with evalkit, {len(supply.examples):,} examples written for "
-        f"it, which says little of a model; {task.source.location} cannot be had ({cause}). --data takes other examples."
+        f"{task.title}: asked on the small sample that ships with evalkit, {len(supply.examples):,} examples written "
+        f"for it, which says little of a model; {task.source.location} cannot be had ({cause}). --data takes other "
+        "examples."
     )
     return replace(supply, notes=(note,))
 

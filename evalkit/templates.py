@@ -49,7 +49,7 @@ def check(text: str, *, name: str) -> None:
 
 
 def render(text: str, fields: Mapping[str, object], *, shown: str, of: str) -> str:
-    """Render a template over fields; TaskError says in one line that `shown` went wrong, with the fields `of` what."""
+    """Render a template over fields; TaskError says that `shown` went wrong with the fields `of` what."""
     return fill(compiled(text), fields, shown=shown, of=of)
 
 

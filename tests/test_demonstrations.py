@@ -1,7 +1,6 @@
-import itertools
-
 """Demonstrations that a corpus holds: counted, scored with and without, and told of where nobody looked for them."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -101,7 +101,7 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
             COPA.replace("exact_match", "exact_mach"),
             "copa.yaml: unknown metric 'exact_mach'; did you mean 'exact_match'?",
         ),
-        (COPA.replace("file:", "fil:"), "copa.yaml: key 'source': found fil, expected one of generator, file, lines, hub"),
+        (COPA.replace("file:", "fil:"), "key 'source': found fil, expected one of generator, file, lines, hub"),
         (COPA.replace("copa.jsonl", "3"), "copa.yaml: key 'source.file': found 3, expected text"),
         (COPA.replace("copa.jsonl", "a, b: 1"), "copa.yaml: unknown key 'source.b'"),
         (COPA.replace("copa.jinja", "copy.jinja"), "copa.yaml: key 'template': no such file"),

@@ -207,7 +207,9 @@ def _choices(made: Form, document: Document, place: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise DataError(f"{place}: doc_to_choice: found {type(value).__name__}, expected a list of choices")
     if any(isinstance(choice, bool) for choice in value):
-        raise DataError(f"{place}: doc_to_choice: found true or false among the choices, expected text; put it in quotes")
+        raise DataError(
+            f"{place}: doc_to_choice: found true or false among the choices, expected text; put it in quotes"
+        )
     return tuple(str(choice) for choice in value)
 
 
