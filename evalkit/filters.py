@@ -55,10 +55,7 @@ ENTITY_LABELS = {
     "loc": "LOC",
     "org": "ORG",
 }
-NEEDS_CODE = {
-    "custom": "its function is Python code of the task",
-    "decontaminate": "it does nothing in lm_eval either",
-}
+NEEDS_CODE = {"custom": "its function is Python code of the task"}
 
 
 def apply(each: Filter, completions: Sequence[Completion], fields: Fields) -> tuple[Completion, ...]:

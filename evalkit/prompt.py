@@ -21,6 +21,7 @@ from evalkit.records import Example, Prompt, RequestKind, Task
 CountTokens: TypeAlias = Callable[[Sequence[str]], list[int]]
 Job: TypeAlias = tuple[Example, Sequence[Example]]  # an example and the demonstrations drawn for it, in prompt order
 
+SEAM = 8  # tokens that two texts joined may save, at the most
 JOBS_AT_ONCE = 256  # bounds the memory that a tokenizer's batch takes
 VISIBLE = {" ": "·", "\t": "→\t", "\n": "⏎\n", "\r": "␍", "\u00a0": "⍽"}
 
@@ -58,9 +59,7 @@ def build(
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         drafts = [_draft(task, job, written) for job in jobs[start : start + JOBS_AT_ONCE]]
         _measure(drafts, lengths, count_tokens=count_tokens)
-        guesses = [_estimate(draft, lengths, window=window) for draft in drafts]
-        rooms = [_room(draft, lengths) for draft in drafts]
-        fitting = _fit(drafts, guesses, rooms, count_tokens=count_tokens, window=window)
+        fitting = _fit(drafts, lengths, count_tokens=count_tokens, window=window)
         for draft, kept in zip(drafts, fitting, strict=True):
             if kept is None:
                 prompts.append(None)
@@ -229,8 +228,7 @@ def _check_gap(task: Task, rendered: str, job: Job) -> None:
 
 def _fit(
     drafts: Sequence[_Draft],
-    guesses: Sequence[int],
-    rooms: Sequence[int],
+    lengths: Mapping[str, int],
     *,
     count_tokens: CountTokens,
     window: int,
@@ -238,11 +236,13 @@ def _fit(
     """Find, for each draft, the most demonstrations that fit and the tokens of that context; None where none fits.
 
     Each round counts one candidate of every open draft in one call. The first candidate is an estimate from the parts'
-    own tokens, the second its neighbour, and the rest bisects, so that two rounds settle nearly all drafts.
+    own tokens, the second its neighbour, and the rest bisects. The neighbour is not counted where the demonstration
+    that would join is longer than the room that is left, beyond what a seam may save: one round settles nearly all.
     """
     fitting: list[tuple[int, int] | None] = [None] * len(drafts)
     too_many = [len(draft.written) + 1 for draft in drafts]
-    guesses = list(guesses)
+    guesses = [_estimate(draft, lengths, window=window) for draft in drafts]
+    rooms = [_room(draft, lengths) for draft in drafts]
     rounds = 0
     while True:
         least = [-1 if found is None else found[0] for found in fitting]
@@ -256,9 +256,16 @@ def _fit(
         for index, (tokens, whole) in zip(still, counted, strict=True):
             if whole <= window:
                 fitting[index] = (guesses[index], tokens)
+                if _next(drafts[index], guesses[index], lengths) > window - whole + SEAM:
+                    too_many[index] = guesses[index] + 1
             else:
                 too_many[index] = guesses[index]
         rounds += 1
+
+
+def _next(draft: _Draft, shown: int, lengths: Mapping[str, int]) -> int:
+    """Tokens of the demonstration that would be the next to join; 0 where all are there."""
+    return lengths[draft.written[-shown - 1]] - lengths[""] if shown < len(draft.written) else 0
 
 
 def _next_guess(fits: int, too_many: int, last: int, rounds: int) -> int:

@@ -61,8 +61,8 @@ def fill(template: Compiled, fields: Mapping[str, object], *, shown: str, of: st
     except NothingError as error:
         empty = [f"field {name!r}" for name in sorted(template.fields) if name in fields and fields[name] is None]
         raise TaskError(
-            f"{shown}: found no value in {empty[0] if empty else 'a part'} of {of}, expected something to show; fill it "
-            "in, or leave it out of the template with {% if %}"
+            f"{shown}: found no value in {empty[0] if empty else 'a part'} of {of}, expected something to show; fill "
+            "it in, or leave it out of the template with {% if %}"
         ) from error
     except UndefinedError as error:
         missing = sorted(template.fields - fields.keys())

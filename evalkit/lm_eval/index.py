@@ -41,6 +41,7 @@ class Entry:
     members: set[str] = field(default_factory=set)  # tasks that bear the tag
 
 
+@cache
 def installed() -> Path:
     """Return the folder of the task files of an installed lm_eval, which is not imported. Raises TaskError."""
     spec = find_spec("lm_eval")

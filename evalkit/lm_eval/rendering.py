@@ -202,8 +202,8 @@ def _choices(made: Form, document: Document, place: str) -> tuple[str, ...]:
             raise DataError(
                 f"{place}: doc_to_choice: found {value[:60]!r}, expected a list in Python's form"
             ) from error
-    if isinstance(value, Mapping):
-        value = list(value.values())
+    if isinstance(value, Mapping):  # of a document's own mapping lm_eval takes the keys
+        value = list(value.values() if value is made.doc_to_choice else value)
     if not isinstance(value, list | tuple) or not value:
         raise DataError(f"{place}: doc_to_choice: found {type(value).__name__}, expected a list of choices")
     if any(isinstance(choice, bool) for choice in value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,13 +132,13 @@ def _over_included(keys: Keys, *, path: Path, above: tuple[Path, ...]) -> Keys:
 def _included(name: object, *, path: Path, place: Place) -> Path:
     if not isinstance(name, str):
         raise TaskError(f"{at(place)}: key 'include': found {name!r}, expected the path of a YAML file")
-    found = Path(path.parent, name).absolute()
+    found = Path(os.path.normpath(path.parent / name))
     if not found.is_file():
         beside = [file.name for file in found.parent.iterdir()] if found.parent.is_dir() else []
         hint = suggest(found.name, beside) if beside else ""
         hint = f"; {hint}" if hint.startswith("did") else "; give a path relative to this file"
         raise TaskError(f"{at(place)}: key 'include': no such file {name!r}{hint}")
-    return Path(found.parent.resolve(), found.name)
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,8 @@ def _intervals(results: Sequence[Result], means: Sequence[Result]) -> Iterator[s
         yield "Intervals of proportions are Wilson's."
     if any(not result.is_proportion for result in results):
         yield "Intervals of other scores are BCa bootstrap intervals."
+    if any(not result.is_proportion and result.estimate and result.estimate.n == 1 for result in results):
+        yield "A score of one example has no interval: its bounds are the score itself."
     if any(result.spread is not None for result in results):
         yield "Scores are means over the seeds; SD of seeds is the standard deviation of the seeds' own scores."
     if means:

@@ -11,6 +11,7 @@ from evalkit.records import Cell, Estimate, Result, Table
 T = TypeVar("T")
 Row: TypeAlias = tuple[str, str, str, str]  # task, title, metric, subset
 
+LARGE = 1e7  # from which a number is shown by its power of ten
 NOTHING = "–"  # what an absent number prints as
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of Unicode: turn other text round
 
@@ -28,7 +29,7 @@ def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
     unit = ", %" if all(is_proportion for _, is_proportion in metrics) else ""
 
     columns = ["task", *["metric"] * (len(metrics) > 1), *["examples"] * has_subsets, *["n"] * counts_agree]
-    columns += ["majority"] * has_baseline
+    columns += ["majority, %"] * has_baseline
     for number in shots:
         columns += [f"{count(number, 'shot')}{unit}", *[f"n, {count(number, 'shot')}"] * (not counts_agree)]
         columns += ["SD of seeds"] * has_spread
@@ -67,7 +68,9 @@ def count(number: int, noun: str) -> str:
 
 
 def number(value: float) -> str:
-    """Print a value with two decimals, as the paper's Table H.1; never `-0.00`."""
+    """Print a value with two decimals, as the paper's Table H.1; never `-0.00`, and 1.23e+09 for 1,234,567,890."""
+    if abs(value) >= LARGE:
+        return f"{value:.2e}"
     return f"{round(value, 2) + 0.0:.2f}"
 
 
