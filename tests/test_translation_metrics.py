@@ -8,6 +8,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit import metric_spec
 from evalkit.interfaces import Metric, ScoresTotals, Signed
 from evalkit.metrics import moses
 from evalkit.metrics.multi_bleu import MultiBleu
@@ -215,3 +216,8 @@ def test_bleu_of_nothing_is_zero() -> None:
 )
 def test_text_is_prepared_as_xlm_does(language: str, text: str, tokens: str) -> None:
     assert moses.tokenize(text, language=language) == tokens
+
+
+def test_settings_that_change_the_score_stand_in_the_name() -> None:
+    assert metric_spec.load("bleu(lowercase=true, smooth='none')").name == "BLEU (lower case, not smoothed)"
+    assert metric_spec.load("bleu(tokenize=intl)").name == "BLEU (intl)"

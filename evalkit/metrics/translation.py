@@ -63,8 +63,10 @@ class Bleu:
 
     @property
     def name(self) -> str:
-        """Name the tokenizer, where it is not sacrebleu's own choice."""
-        return "BLEU" if self.tokenize == "13a" else f"BLEU ({self.tokenize})"
+        """Name what is not sacrebleu's own choice."""
+        other = [self.tokenize] * (self.tokenize != "13a") + ["lower case"] * self.lowercase
+        other += ["not smoothed"] * (self.smooth == "none")
+        return f"BLEU ({', '.join(other)})" if other else "BLEU"
 
     @property
     def signature(self) -> str:
