@@ -127,6 +127,7 @@ doc_to_choice: {a: "yes ", b: "no", c: " maybe"}
 doc_to_target: "{{label}}"
 gen_prefix: "The answer is"
 target_delimiter: ":"
+metric_list: [{metric: acc_norm}, {metric: acc_mutual_info}]
 """,
     ),
     Case(

@@ -14,6 +14,8 @@ from evalkit.lm_eval.rendering import may_give_number
 from evalkit.records import Decoding, Example, Filter, Source, Task
 
 ROWS = [{"q": "1 + 1", "a": "2", "options": ["2", "3"]}, {"q": "1 + 2", "a": "3", "options": ["2", "3"]}]
+RIGHT = [{**ROWS[0], "right": place} for place in (1, 5, -1)]
+KINDS = ("1dc", "2da", "2dm", "2ds", "3da", "3ds", "4da", "4ds", "5da", "5ds")
 PLAIN = """
 task: plain
 dataset_path: json
@@ -86,9 +88,15 @@ def test_choices_and_right_answers_begin_with_the_delimiter(tmp_path: Path) -> N
 
 def test_an_answer_that_is_no_choice_is_never_right(tmp_path: Path) -> None:
     # As lm_eval counts it: the place -100 among the choices.
-    for right in ("7", 5, -1):
-        [example] = rendered(loaded(written(tmp_path, CHOICE, rows=[{**ROWS[0], "a": right}])).source)
-        assert example.targets[0] not in example.choices
+    path = written(tmp_path, CHOICE.replace("doc_to_target: a", "doc_to_target: right"), rows=RIGHT)
+    examples = rendered(loaded(path).source)
+    assert [example.targets[0] in example.choices for example in examples] == [True, False, False]
+
+
+def test_data_without_any_right_answer_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, CHOICE.replace("doc_to_target: a", "doc_to_target: right"), rows=RIGHT[1:])
+    with pytest.raises(DataError, match="found no document of plain whose answer is one of its choices"):
+        rendered(loaded(path).source)
 
 
 def test_generation_settings_are_read_as_lm_eval_reads_them(tmp_path: Path) -> None:
@@ -341,6 +349,17 @@ def test_the_index_takes_the_first_file_of_a_name_and_the_tags_of_includes(tmp_p
         "one": "task", "two": "task", "odd": "tag", "even": "tag", "all": "group"
     }  # fmt: skip
     assert (found["one"].path, found["odd"].members) == (str(tmp_path / "a.yaml"), {"one", "two"})
+
+
+def test_groups_and_tags_of_an_installed_lm_eval_come_in_its_order() -> None:
+    pytest.importorskip("lm_eval", reason="looked up in lm_eval, which the extra `dev` installs")
+    found = tasks.load("lm_eval:mmlu", trusted=False, say=lambda _: None)
+    assert (len(found), {task.group for task in found}) == (57, {"mmlu"})  # of four groups of tags
+    assert (found[0].name, found[0].title) == ("mmlu_abstract_algebra", "abstract_algebra")
+    said: list[str] = []
+    found = tasks.load("lm_eval:arithmetic", trusted=True, say=said.append)
+    assert [task.name for task in found] == sorted(f"arithmetic_{kind}" for kind in KINDS)
+    assert ({task.group for task in found}, len(said)) == ({None}, 1)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

@@ -37,8 +37,16 @@ def examples(source: Source) -> Iterator[Example]:
                 f"{source.location}: document {number}: found {type(document).__name__}, expected a mapping"
             )
     fields = [rows.checked(document, place=f"{source.location}: row {row}") for row, document in enumerate(found, 1)]
+    is_answered = form.is_demonstration
     for document, columns, name in zip(found, fields, _names(fields), strict=True):
-        yield rendering.example(form, document, name=name, fields=columns)
+        made = rendering.example(form, document, name=name, fields=columns)
+        is_answered = is_answered or not made.choices or any(target in made.choices for target in made.targets)
+        yield made
+    if found and not is_answered:  # lm_eval would say that all are wrong
+        raise DataError(
+            f"{source.location}: found no document of {form.shown} whose answer is one of its choices; take a split "
+            "with labels"
+        )
 
 
 def with_data(source: Source, data: Source) -> Source:

@@ -90,7 +90,7 @@ def example(made: Form, document: Document, *, name: str, fields: Mapping[str, o
             _joined(made, prefix, answer) if target != "" else ""
             for answer in _answers(target, choices, place=place, is_strict=True)
         )
-        shown = tuple(made.target_delimiter + choice for choice in choices or ())
+        shown = tuple(_joined(made, prefix, choice) for choice in choices or ())
         return Example(name, fields, answers, shown, question=question, description=description)
     if made.output_type == "multiple_choice":
         shown = tuple(made.target_delimiter + choice for choice in choices or ())
@@ -194,7 +194,8 @@ def _target(made: Form, document: Document, place: str) -> object:
 
 
 def _choices(made: Form, document: Document, place: str) -> tuple[str, ...]:
-    value = _read(made.doc_to_choice, document, shown=f"{place}: doc_to_choice")
+    reading = list(made.doc_to_choice.values()) if isinstance(made.doc_to_choice, dict) else made.doc_to_choice
+    value = _read(reading, document, shown=f"{place}: doc_to_choice")
     if isinstance(value, _Rendered):
         try:
             value = ast.literal_eval(value)
@@ -203,7 +204,7 @@ def _choices(made: Form, document: Document, place: str) -> tuple[str, ...]:
                 f"{place}: doc_to_choice: found {value[:60]!r}, expected a list in Python's form"
             ) from error
     if isinstance(value, Mapping):  # of a document's own mapping lm_eval takes the keys
-        value = list(value.values() if value is made.doc_to_choice else value)
+        value = list(value)
     if not isinstance(value, list | tuple) or not value:
         raise DataError(f"{place}: doc_to_choice: found {type(value).__name__}, expected a list of choices")
     if any(isinstance(choice, bool) for choice in value):
