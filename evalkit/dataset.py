@@ -69,12 +69,15 @@ def with_data(
 
     Without data for the pool, demonstrations come from the data itself, as only those surely have its form.
     """
+    shown = task.pool
     if data is not None:
-        task = replace(task, source=_other(task, data), pool=None, sample=None, sample_pool=None)
+        # A pool of lm_eval's shows its documents in a form of its own, whatever the data.
+        own = None if shown is None or shown.kind != "lm_eval" else _other(task, data, of=shown)
+        task = replace(task, source=_other(task, data), pool=own, sample=None, sample_pool=None)
     if columns:
         own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
         task = replace(task, columns={**task.columns, **columns}, target=own)
-    return task if pool is None else replace(task, pool=_other(task, pool), hold_out=None)
+    return task if pool is None else replace(task, pool=_other(task, pool, of=shown), hold_out=None)
 
 
 def locate(data: str) -> Source:
@@ -90,11 +93,11 @@ def locate(data: str) -> Source:
     return Source("hub", place.name, {name: value for name, value in settings.items() if value is not None})
 
 
-def _other(task: Task, data: str) -> Source:
+def _other(task: Task, data: str, *, of: Source | None = None) -> Source:
     if task.source.kind == "lm_eval":
         from evalkit.lm_eval import documents
 
-        return documents.with_data(task.source, locate(data))
+        return documents.with_data(of or task.source, locate(data))
     takes_words = (
         task.source.kind == "generator"
         and "words" in signature(registry.resolve(registry.GENERATORS, task.source.location)).parameters

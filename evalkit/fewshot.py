@@ -82,6 +82,12 @@ def prepare(examples: Sequence[Example], *, task: Task) -> Pool:
     )
 
 
+def mode_of(task: Task, asked: DemonstrationMode) -> DemonstrationMode:
+    """Tell how demonstrations are drawn: as asked, but the first ones where a task file of lm_eval has them so."""
+    settings = {} if task.pool is None else task.pool.settings
+    return "first" if asked == "per-example" and settings.get("sampler") == "first_n" else asked
+
+
 def draw(
     pool: Pool,
     example: Example,

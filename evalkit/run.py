@@ -141,7 +141,7 @@ def ask(
 
 def seeds_at(task: Task, shots: int, settings: Settings) -> tuple[int, ...]:
     """Tell the seeds a task is asked with: one where nothing is drawn, neither demonstrations nor tokens."""
-    is_drawn = (shots > 0 and settings.demos != "first") or task.decoding.temperature > 0
+    is_drawn = (shots > 0 and fewshot.mode_of(task, settings.demos) != "first") or task.decoding.temperature > 0
     return settings.all_seeds if is_drawn else settings.all_seeds[:1]
 
 
@@ -151,7 +151,8 @@ def demonstrations(
     """Draw the demonstrations of one example."""
     if assignment.pool is None or shots == 0:
         return ()
-    return fewshot.draw(assignment.pool, example, shots=shots, seed=seed, mode=mode)
+    own = fewshot.mode_of(assignment.task, mode)
+    return fewshot.draw(assignment.pool, example, shots=shots, seed=seed, mode=own)
 
 
 def asks_about(

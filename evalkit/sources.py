@@ -22,32 +22,32 @@ class Supply:
 
 
 def gather(task: Task, *, has_shots: bool) -> Supply:
-    """Read the examples of a task, and what its demonstrations are drawn from.
+    """Read the examples of a task, and where demonstrations are asked for what they are drawn from.
 
     Where the hub does not give the task's source, the sample that ships with the task takes its place, and a note says
     so. Data without a pool gives up a part of itself, where the task says how much and demonstrations are asked for.
     Raises DataError for data that cannot be read.
     """
     try:
-        supply = _read(task)
+        supply = _read(task, has_shots=has_shots)
     except DataError as error:
         if task.sample is None or task.source.kind != "hub":
             raise
-        supply = _sample(task, reason=error)
+        supply = _sample(task, reason=error, has_shots=has_shots)
     if has_shots and supply.task.pool is None and task.hold_out is not None:
         return _held_out(supply, share=task.hold_out)
     return supply
 
 
-def _read(task: Task) -> Supply:
+def _read(task: Task, *, has_shots: bool) -> Supply:
     examples = dataset.load(task.source, task=task)
-    pool = examples if task.pool is None else dataset.load(task.pool, task=task)
+    pool = examples if task.pool is None or not has_shots else dataset.load(task.pool, task=task)
     return Supply(task, examples, pool, ())
 
 
-def _sample(task: Task, *, reason: DataError) -> Supply:
+def _sample(task: Task, *, reason: DataError, has_shots: bool) -> Supply:
     assert task.sample is not None
-    supply = _read(replace(task, source=task.sample, pool=task.sample_pool))
+    supply = _read(replace(task, source=task.sample, pool=task.sample_pool), has_shots=has_shots)
     cause = str(reason.__cause__ or reason).partition("\n")[0].rstrip(".")
     note = (
         f"{task.title}: asked on the small sample that ships with evalkit, {len(supply.examples):,} examples written "

@@ -58,7 +58,8 @@ def test_demonstrations_come_from_the_pool_that_is_named(tmp_path: Path, pairs: 
 
 def test_files_of_other_lengths_are_refused(tmp_path: Path, pairs: str) -> None:
     short = write(tmp_path / "short.en", "house\n")
-    code, out, error = run(tmp_path, "--task", "translation/fr-en", "--data", f"{pairs.split(',', maxsplit=1)[0]},{short}")
+    source = pairs.partition(",")[0]
+    code, out, error = run(tmp_path, "--task", "translation/fr-en", "--data", f"{source},{short}")
     assert (code, out) == (2, "")
     assert len(error.splitlines()) == 1
     assert "3" in error

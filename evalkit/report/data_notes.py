@@ -26,7 +26,10 @@ def write(assignments: Iterable[Assignment]) -> Iterator[str]:
 
 
 def _demonstrations(assignment: Assignment) -> Iterator[str]:
-    if assignment.task.pool is None and any(assignment.shots):
+    if assignment.task.pool is not None and assignment.task.pool.settings.get("sampler") == "first_n":
+        if any(assignment.shots):
+            yield f"{assignment.task.title}: demonstrations are the first of the pool, as the task file has them."
+    elif assignment.task.pool is None and any(assignment.shots):
         yield (
             f"{assignment.task.title}: demonstrations come from the evaluated data itself, without the example and its "
             "near-duplicates."
