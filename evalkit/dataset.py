@@ -72,8 +72,8 @@ def with_data(
     shown = task.pool
     if data is not None:
         # A pool of lm_eval's shows its documents in a form of its own, whatever the data.
-        own = None if shown is None or shown.kind != "lm_eval" else _other(task, data, of=shown)
-        task = replace(task, source=_other(task, data), pool=own, sample=None, sample_pool=None)
+        other = None if shown is None or shown.kind != "lm_eval" else _other(task, data, of=shown)
+        task = replace(task, source=_other(task, data), pool=other, sample=None, sample_pool=None)
     if columns:
         own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
         task = replace(task, columns={**task.columns, **columns}, target=own)
