@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -66,7 +66,7 @@ def find(assignment: Assignment, name: str) -> Example:
 def _tasks(settings: Settings, say: Say) -> tuple[Task, ...]:
     _refuse_namesakes(settings.tasks)
     loaded = (each for name in settings.tasks for each in task.load(name, trusted=settings.trust_task_code, say=say))
-    tasks = tuple({each.name: each for each in loaded}.values())
+    tasks = _distinct(loaded)
     for flag, place in (("data", settings.data), ("pool", settings.pool)):
         if place is not None and len(tasks) > 1:
             raise UsageError(
@@ -78,6 +78,15 @@ def _tasks(settings: Settings, say: Say) -> tuple[Task, ...]:
     return tuple(
         dataset.with_data(each, settings.data, pool=settings.pool, columns=dict(settings.columns)) for each in tasks
     )
+
+
+def _distinct(loaded: Iterable[Task]) -> tuple[Task, ...]:
+    """Leave out tasks that are named twice; UsageError for two different ones of a name."""
+    tasks: dict[str, Task] = {}
+    for each in loaded:
+        if tasks.setdefault(each.name, each) != each:
+            raise UsageError(f"--task: found two tasks called {each.name}; rename one, or run them one after the other")
+    return tuple(tasks.values())
 
 
 def _refuse_namesakes(names: Sequence[str]) -> None:
@@ -102,7 +111,7 @@ def _assign(each: Task, settings: Settings) -> Assignment:
         raise DataError(f"{each.name}: found an empty pool, expected examples to draw demonstrations from")
     return Assignment(
         task=each,
-        examples=dataset.sample(examples, limit=settings.limit, seed=settings.seed),
+        examples=dataset.sample(examples, limit=settings.limit, seed=settings.all_seeds[0]),
         pool=fewshot.prepare(pool, task=each) if any(shots) else None,
         shots=shots,
         data_digest=encoding.examples_digest([*examples, *(() if pool is examples else pool)]),

@@ -69,6 +69,9 @@ def read_columns(text: str | None) -> tuple[tuple[str, str], ...]:
     for name, sign, column in pairs:
         if not (name.strip() and sign and column.strip()):
             raise UsageError(f"--columns: found {name + sign + column!r}, expected NAME=COLUMN, such as target=answer")
+    named = [name.strip() for name, _, _ in pairs]
+    if repeated := [name for name in named if named.count(name) > 1]:
+        raise UsageError(f"--columns: found {repeated[0]!r} twice; name it once")
     return tuple((name.strip(), column.strip()) for name, _, column in pairs)
 
 
@@ -77,7 +80,7 @@ TaskFlag = Annotated[
 ]
 DataFlag = Annotated[
     str | None,
-    typer.Option(metavar="PATH", help="Other examples: jsonl, csv, parquet, a folder of these, or a hub id."),
+    typer.Option(metavar="PATH", help="Other examples: a data or text file, a folder, SOURCE,TARGET lines, a hub id."),
 ]
 PoolFlag = Annotated[
     str | None, typer.Option("--pool", metavar="PATH", help="Other demonstrations, of the same forms.")

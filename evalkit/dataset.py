@@ -28,7 +28,7 @@ from inspect import signature
 from pathlib import Path
 
 from evalkit import hub_access, hub_place, registry, rows, templates
-from evalkit.errors import DataError, UsageError
+from evalkit.errors import DataError, HubError, UsageError
 from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
@@ -74,10 +74,25 @@ def with_data(
         # A pool of lm_eval's shows its documents in a form of its own, whatever the data.
         other = None if shown is None or shown.kind != "lm_eval" else _other(task, data, of=shown)
         task = replace(task, source=_other(task, data), pool=other, sample=None, sample_pool=None)
+    if columns and task.source.kind == "lm_eval":
+        raise UsageError(f"--columns: {task.name} names its columns in lm_eval's templates; change its file instead")
     if columns:
+        _check_names(task, columns)
         own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
         task = replace(task, columns={**task.columns, **columns}, target=own)
-    return task if pool is None else replace(task, pool=_other(task, pool, of=shown), hold_out=None)
+    if pool is None:
+        return task
+    return replace(task, pool=_other(task, pool, of=shown), hold_out=None, sample=None, sample_pool=None)
+
+
+def _check_names(task: Task, columns: Mapping[str, str]) -> None:
+    """Raise UsageError for names that the task does not read."""
+    texts = [each for each in (task.template, task.zero_shot_template, task.target) if each is not None]
+    read = {name for text in texts for name in templates.compiled(text).fields}
+    known = {*task.columns, *ANSWERS, *IDENTITY, *read}
+    for name in columns:
+        if name not in known:
+            raise UsageError(f"--columns: {task.name} reads no {name!r}; {registry.suggest(name, known)}")
 
 
 def locate(data: str) -> Source:
@@ -108,9 +123,9 @@ def _other(task: Task, data: str, *, of: Source | None = None) -> Source:
 
 
 def _pair(location: str) -> tuple[Path, Path]:
-    files = [Path(each.strip()) for each in location.split(",")]
+    files = [Path(each.strip()) for each in location.split(",") if each.strip()]
     if len(files) != 2:
-        raise DataError(f"{location}: found {len(files)} files, expected two line-aligned ones, source and target")
+        raise DataError(f"{location}: expected two line-aligned files, SOURCE,TARGET, found {len(files)}")
     return files[0], files[1]
 
 
@@ -128,7 +143,12 @@ def sample(examples: Sequence[Example], *, limit: int | None, seed: int) -> tupl
 def _examples(rows: Iterable[tuple[Place, Row]], *, task: Task) -> Iterator[Example]:
     places: dict[str, Place] = {}  # of each id, for the message
     copies: dict[str, int] = {}
-    for place, row in rows:
+    named = [task.columns[key] for key in IDENTITY if key in task.columns]
+    for place, raw in rows:
+        row = raw | _inner(raw, task.columns.values())
+        absent = [column for column in named if column not in row]
+        if absent and not all(column in row for column in READY_MADE):
+            raise DataError(f"{place}: missing column {absent[0]!r}; {_columns_found(row)}")
         column = task.columns.get("id", "id")
         if row.get(column) is None:
             name = digest(row)
@@ -147,7 +167,6 @@ def _examples(rows: Iterable[tuple[Place, Row]], *, task: Task) -> Iterator[Exam
 
 
 def _example(row: Row, *, name: str, place: Place, task: Task) -> Example:
-    row = row | _inner(row, task.columns.values())
     wanted = {key: column for key, column in task.columns.items() if key not in IDENTITY}
     missing = [repr(column) for key, column in wanted.items() if key not in RIGHT and column not in row]
     answers = [wanted[key] for key in RIGHT if key in wanted]
@@ -169,8 +188,16 @@ def _example(row: Row, *, name: str, place: Place, task: Task) -> Example:
         targets = _targets(row, fields, choices=choices, place=place, task=task)
     if task.kind in {"choice", "partial"}:
         _check_choice(targets, choices, place=place)
-    ending = _ending(row, place=place, task=task) if task.kind == "partial" else None
-    return Example(name, fields, targets, choices, None if cluster is None else str(cluster), question, ending)
+    return Example(
+        id=name,
+        fields=fields,
+        targets=targets,
+        choices=choices,
+        cluster=None if cluster is None else str(cluster),
+        question=question,
+        ending=_ending(row, place=place, task=task) if task.kind == "partial" else None,
+        place=place,
+    )
 
 
 def _is_shown_as_it_stands(row: Row, task: Task) -> bool:
@@ -304,7 +331,7 @@ def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
         )
     except Exception as error:  # the libraries beneath raise dozens of kinds, none with a common base
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
+        raise HubError(
             f"{source.location}: no such file or folder here, and split {split!r} of a hub dataset of this name "
             f"cannot be loaded: {reason.rstrip('.')}; check name and network, or give a file of examples with --data"
         ) from error

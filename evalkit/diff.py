@@ -162,6 +162,7 @@ def _differences(pairs: Sequence[Pair], described: Described, notes: list[str]) 
     firsts, seconds = [each for each, _ in pairs], [each for _, each in pairs]
     ids = {each.example.id for each in firsts}
     clusters = score.clusters_of([each.example for each in firsts], is_repeated=len(ids) < len(firsts))
+    shown = metric_spec.titles(names)
     for name in names:
         metric = metric_spec.load(name)
         statistics = [[each.statistics[name] for each in side] for side in (firsts, seconds)]
@@ -169,7 +170,7 @@ def _differences(pairs: Sequence[Pair], described: Described, notes: list[str]) 
             task=sample.task,
             title=titles.get(sample.task, sample.task),
             shots=sample.shots,
-            metric=score.metric_title(name),
+            metric=shown[name],
             is_proportion=metric.is_proportion,
             first=score.estimate(firsts, name),
             second=score.estimate(seconds, name),
@@ -238,7 +239,7 @@ def _sources(run: Run) -> Iterator[str]:
     """Name a run and its signatures."""
     model = run.described["results"][0]["model"]
     yield f"{run.place}: {model}, {run.directory}"
-    yield from (f"{run.place}: {signature}" for signature in run.described["signatures"])
+    yield from (f"{run.place}: {line}" for line in (*run.described.get("notes", ()), *run.described["signatures"]))
 
 
 def _write(out: Path, shown: Table, differences: Sequence[Difference], *, runs: Sequence[Run]) -> None:

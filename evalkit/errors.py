@@ -4,6 +4,7 @@
     ├── UsageError        a flag or a combination of flags that cannot be carried out
     ├── TaskError         a task file, a template or a setting of one
     ├── DataError         a data file: missing column, broken line, empty pool
+    │   └── HubError      a dataset that the hub does not give
     ├── WindowError       a prompt that cannot fit the model's window
     ├── CheckpointError   weights, configuration or tokenizer of a model
     ├── ModelMemoryError  the device has too little memory for the batch asked for
@@ -27,6 +28,10 @@ class TaskError(EvalkitError):
 
 class DataError(EvalkitError):
     """A data file is missing, broken or lacks what the task needs."""
+
+
+class HubError(DataError):
+    """A dataset of the hub cannot be loaded."""
 
 
 class WindowError(EvalkitError):

@@ -13,7 +13,7 @@ demonstrations of k shots are the last k of those of any larger number, and what
 is the prompt of fewer shots.
 
 A demonstration is a near-duplicate of an example where they share an id or a cluster, where the words of their
-questions are the same in any order, or where the Jaccard similarity of their words is NEAR or more. The similarity
+questions (and of their answers, where the questions have none but common words) are the same in any order, or where the Jaccard similarity of their words is NEAR or more. The similarity
 leaves out words that over half of the pool has, such as the template's, and speaks only of texts with FEWEST_WORDS.
 """
 
@@ -161,6 +161,9 @@ def _likeness(example: Example, text: Sequence[str], ranks: Mapping[str, int], *
     # that the pool has not are the rarest of all.
     strange = sorted(word for word in rare if word not in ranks)
     order = [*strange, *sorted((word for word in rare if word in ranks), key=ranks.__getitem__)]
+    if not rare:  # a question that says nothing, or is everybody's: what it is asked about tells examples apart
+        answers = (*example.choices, *example.targets, example.ending or "")
+        text = sorted([*text, *(word for answer in answers for word in words(answer))])
     first = order[: len(rare) - math.ceil(NEAR * len(rare)) + 1]
     return Likeness(example.id, example.cluster, tuple(text), rare, frozenset(first))
 

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evalkit import atomic, signature, text
+from evalkit import atomic, fewshot, signature, text
 from evalkit.assignment import Assignment, short_names
 from evalkit.errors import StorageError
 from evalkit.interfaces import LanguageModel
@@ -36,7 +36,10 @@ FREE = (
     "out",
 )  # settings that change no answer, or only through the hashes
 PLACES = ("source", "pool", "sample", "sample_pool")  # of a task: its examples' hash says what lies there
-LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "pyarrow", "numpy", "pandas", "jinja2")
+LIBRARIES = (
+    *("torch", "transformers", "tokenizers", "safetensors", "datasets", "pyarrow", "numpy", "pandas", "jinja2"),
+    *("sacrebleu", "sacremoses"),
+)
 
 
 def describe(settings: Settings, assignments: Sequence[Assignment], model: LanguageModel) -> Json:
@@ -48,7 +51,7 @@ def describe(settings: Settings, assignments: Sequence[Assignment], model: Langu
             "model": model.fingerprint,
             "tasks": {
                 assignment.task.name: {
-                    "task": text.digest(_portable(assignment)),
+                    "task": text.digest(_portable(assignment), fewshot.mode_of(assignment.task, settings.demos)),
                     "template": text.digest(assignment.task.template),
                     "data": assignment.data_digest,
                 }
@@ -56,6 +59,7 @@ def describe(settings: Settings, assignments: Sequence[Assignment], model: Langu
             },
         },
     }
+    described["notes"] = [note for assignment in assignments for note in assignment.notes]
     plain: Json = json.loads(json.dumps(described))  # tuples become lists, as they will be when read back
     return plain
 
@@ -154,7 +158,7 @@ def _read(path: Path) -> Json | None:
 
 def _compare(directory: Path, before: Json, now: Json) -> None:
     old, new = _flat(_identity(before)), _flat(_identity(now))
-    for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.startswith("settings"), key)):
+    for key in sorted(old.keys() | new.keys(), key=lambda key: (key in old and key in new, "settings" not in key, key)):
         if not re.fullmatch(r"settings \S+|hashes model|hashes tasks .+ (task|template|data)", key):
             raise StorageError(f"{directory / FILE}: damaged: holds {key!r}; choose another --out")
         if old.get(key) != new.get(key):

@@ -1,7 +1,7 @@
 """Metrics as task files write them: `exact_match`, `bleu(tokenize=intl)`, `exact_match(ignore_case=true)@strict`.
 
 A name of registry.METRICS, settings in parentheses as in a call, and after an @ the filter whose answers are scored.
-A value is a number, true, false, none, text or a list in brackets; text needs no quotes where it is made of letters,
+A value is a number, true, false, text or a list in brackets; text needs no quotes where it is made of letters,
 digits, `_`, `.`, `+` and `-`. What stands in quotes is read as in Python.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from evalkit.interfaces import Metric
 
 TOKEN = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\w.+-]+|\S|$)""")
 BARE = re.compile(r"[\w.+-]+")
-CONSTANTS: dict[str, object] = {"true": True, "false": False, "none": None}
+CONSTANTS: dict[str, object] = {"true": True, "false": False}
 FORM = "write it as NAME, NAME(SETTING=VALUE, ...) or one of these and @FILTER"
 
 
@@ -30,10 +31,11 @@ class Spec:
     """A metric of a task file, taken apart."""
 
     name: str  # of registry.METRICS
-    settings: Mapping[str, object]  # numbers, truth values, None, text, tuples of these
+    settings: Mapping[str, object]  # numbers, truth values, text, tuples of these
     filter: str | None  # the filter whose answers it scores; None takes the completions as they are
 
 
+@cache
 def parse(text: str) -> Spec:
     """Take a metric's text apart, without asking whether there is such a metric. Raises TaskError."""
     try:
@@ -64,6 +66,19 @@ def load(text: str) -> Metric:
     except TaskError as error:
         raise TaskError(f"metric {text!r}: {error}") from error
     return metric
+
+
+def titles(texts: Sequence[str]) -> Mapping[str, str]:
+    """Name the metrics of a task as tables do, with their filters; those that share a name by their settings too."""
+    names = {text: _title(text) for text in texts}
+    shared = Counter(names.values())
+    return {text: text if shared[name] > 1 else name for text, name in names.items()}
+
+
+def _title(text: str) -> str:
+    wanted = parse(text).filter
+    name = load(text).name
+    return name if wanted is None else f"{name}, {wanted}"
 
 
 class _Reader:

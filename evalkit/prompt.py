@@ -89,7 +89,12 @@ def question(task: Task, example: Example) -> str:
     fields = example.fields
     if example.choices and "choices" not in fields:
         fields = {**fields, "choices": example.choices}
-    return templates.render(task.template, fields, shown=f"{task.name}: template", of=f"example {example.id}")
+    return templates.render(task.template, fields, shown=f"{task.name}: template", of=named(example))
+
+
+def named(example: Example) -> str:
+    """Name an example for a message, with its place in the data."""
+    return f"example {example.id}" if example.place is None else f"example {example.id} ({example.place})"
 
 
 def continuation(task: Task, example: Example, answer: str) -> str:
@@ -118,9 +123,8 @@ def preview(task: Task, job: Job, *, shots: int, count_tokens: CountTokens, wind
     draft = _draft(task, job, {})
     context = draft.context(0) if prompt is None else prompt.context
     used = () if prompt is None else prompt.demonstrations
-    candidates = tuple(
-        dict.fromkeys((*(continuation(task, example, target) for target in example.targets), *answers(task, example)))
-    )
+    candidates = (*(continuation(task, example, target) for target in example.targets), *answers(task, example))
+    candidates = tuple(dict.fromkeys(answer + (example.ending or "") for answer in candidates))
     likelihoods = (*draft.answers, *draft.targets)
     [tokens, *longer] = count_tokens([context, *(context + answer for answer in likelihoods)])
     room = max([draft.room, *(count - tokens for count in longer)])
@@ -147,11 +151,6 @@ def visible(text: str) -> str:
 def escape(character: str) -> str:
     r"""Write a character as Python does, such as `\x1b`."""
     return character.encode("unicode_escape").decode()
-
-
-def check_template(text: str, *, name: str) -> None:
-    """Raise TaskError where the template is broken before any example is shown: its syntax, an unknown filter."""
-    templates.check(text, name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +215,7 @@ def _check_gap(task: Task, rendered: str, job: Job) -> None:
     example, demonstrations = job
     gap = rendered[len(rendered.rstrip()) :]
     if gap == rendered and (task.description or demonstrations):
-        raise TaskError(
-            f"{task.name}: template: found nothing of example {example.id} before its answer, expected text"
-        )
+        raise TaskError(f"{task.name}: template: found nothing of {named(example)} before its answer, expected text")
     if task.kind == "generate" and any(stop in gap for stop in task.stop):
         raise TaskError(
             f"{task.name}: the template ends in {gap!r}, which begins the answer, where the stop string would end it; "

@@ -23,6 +23,7 @@ class Example:
     question: str | None = None  # what is shown before the answer, where the data bring it; None renders the template
     ending: str | None = None  # partial evaluation: what follows each of the choices, which end the question
     description: str | None = None  # text before its demonstrations; None takes the task's
+    place: str | None = field(default=None, compare=False)  # where it stands in its data, such as `test.jsonl:17`
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class Result:
     estimate: Estimate | None  # None where no example could be scored
     skipped: int  # examples that do not fit the window at zero shots
     signature: str
+    spec: str = ""  # the metric as the task file has it; empty for a mean over tasks
     spread: float | None = None  # standard deviation of the scores of several seeds, in the estimate's unit
     baseline: float | None = None  # score of always giving the commonest answer, in the estimate's unit
 

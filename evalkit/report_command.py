@@ -33,7 +33,7 @@ def compare_with_published(runs: Sequence[Path], *, out: Path | None = None) -> 
             tasks = ", ".join(dict.fromkeys(each.task for each in results))
             raise DataError(f"{path}: has the tasks {tasks}; expected one that Table H.1 has scores of: {_known()}")
         found += results
-        notes += described["signatures"]
+        notes += [*described.get("notes", ()), *described["signatures"]]
         if data := described["settings"].get("data"):
             notes.append(f"{path}: run on other data, {data}, which GPT-3's scores are not of.")
     shown = published.table(found)

@@ -10,6 +10,7 @@ from evalkit.prompt import answers, continuation, kinds
 from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, RequestKind, Rolling, Task
 from evalkit.text import generator
 
+REDUCING = ("majority_vote", "take_first")  # steps of filters that leave one completion
 BESIDE: Mapping[RequestKind, frozenset[RequestKind]] = {  # what can be asked where prompts are laid out for a kind
     "generate": frozenset({"generate", "loglikelihood"}),
     "choice": frozenset({"choice", "unconditional"}),
@@ -22,9 +23,9 @@ BESIDE: Mapping[RequestKind, frozenset[RequestKind]] = {  # what can be asked wh
 def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> Mapping[RequestKind, tuple[Request, ...]]:
     """Build the requests of one example, of every kind that the task's metrics need.
 
-    Likelihoods are in the order of the choices, or of the targets where there are none. A generation that draws has a
-    seed of its own, which depends on the seed, the task's name and the example's id alone; one that does not has 0, so
-    that equal prompts are one request.
+    Likelihoods are in the order of the choices; where there are none, that of the first target is asked for. A
+    generation that draws has a seed of its own, which depends on the seed, the task's name and the example's id alone;
+    one that does not has 0, so that equal prompts are one request.
     """
     return {kind: tuple(_requests(kind, task, example, prompt, seed=seed)) for kind in kinds(task.metrics)}
 
@@ -32,12 +33,24 @@ def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> Mapping
 def check_metrics(task: Task) -> None:
     """Raise TaskError where a metric cannot score what the task asks for."""
     for name in task.metrics:
+        _check_repeats(task, name)
         for kind in metric_spec.load(name).needs:
             if kind not in BESIDE[task.kind]:
                 raise TaskError(
                     f"{task.name}: metric {name!r} scores requests of kind {kind!r}, found a task of kind "
                     f"{task.kind!r}; change one of the two"
                 )
+
+
+def _check_repeats(task: Task, name: str) -> None:
+    """Raise TaskError where a metric would be given several completions."""
+    wanted = metric_spec.parse(name).filter
+    steps = [step["function"] for each in task.filters if each.name == wanted for step in each.steps]
+    if task.repeats > 1 and "generate" in metric_spec.load(name).needs and not {*REDUCING} & {*steps}:
+        raise TaskError(
+            f"{task.name}: metric {name!r} scores one completion, found {task.repeats} an example; name a filter after "
+            f"an @ that has one of the steps {', '.join(REDUCING)}"
+        )
 
 
 def _requests(kind: RequestKind, task: Task, example: Example, prompt: Prompt, *, seed: int) -> list[Request]:
@@ -56,7 +69,7 @@ def _requests(kind: RequestKind, task: Task, example: Example, prompt: Prompt, *
         case "rolling":
             return [Rolling(example.targets[0], prompt.window)]
         case "loglikelihood":
-            return [_likelihood(context, continuation(task, example, target)) for target in example.targets]
+            return [_likelihood(context, continuation(task, example, example.targets[0]))]
     return [_likelihood(context, answer) for answer in answers(task, example)]
 
 

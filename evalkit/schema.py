@@ -87,14 +87,29 @@ def check_entry(keys: Mapping[str, object], *, shown: str) -> Entry:
     if wrong := decoding.complaint(Decoding(**entry.decoding.model_dump())):
         key, message = wrong
         raise TaskError(f"{shown}: key 'decoding.{key}': {message}")
+    if entry.answer_context is not None and entry.answer_context[-1].isspace():
+        raise TaskError(
+            f"{shown}: key 'answer_context': found {entry.answer_context!r}, expected no white space at its end, which "
+            "choices begin with"
+        )
     for each in entry.filters:
         _named(lambda each=each: filters.check(Filter(each.name, tuple(each.steps))), shown)  # type: ignore[misc]
     known = [each.name for each in entry.filters]
+    for what, names in (("filter", known), ("metric", entry.metrics)):
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise TaskError(f"{shown}: {what} {repeated[0]!r} stands there twice; leave one out")
+    if entry.repeats > 1 and entry.decoding.temperature == 0:
+        raise TaskError(
+            f"{shown}: key 'repeats': found {entry.repeats} at temperature 0, which always answers the same"
+        )
     for metric in entry.metrics:
         _named(lambda metric=metric: metric_spec.load(metric), shown)  # type: ignore[misc]
         wanted = metric_spec.parse(metric).filter
         if wanted is not None and wanted not in known:
-            raise TaskError(f"{shown}: metric {metric!r}: unknown filter {wanted!r}; {registry.suggest(wanted, known)}")
+            hint = registry.suggest(wanted, known) if known else "key 'filters' has none"
+            raise TaskError(f"{shown}: metric {metric!r}: unknown filter {wanted!r}; {hint}")
+        if wanted is not None and "generate" not in metric_spec.load(metric).needs:
+            raise TaskError(f"{shown}: metric {metric!r}: filters are for completions, which it does not score")
     return entry
 
 

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from evalkit import metric_spec, stats
 from evalkit.assignment import Assignment
-from evalkit.interfaces import Metric
 from evalkit.records import Estimate, Example, Result, Sample
 
 ALL = "all"
@@ -47,6 +46,7 @@ def _task_results(
     assignment: Assignment, samples: Mapping[tuple[str, int], Sequence[Sample]], scoring: Scoring
 ) -> Iterable[Result]:
     subsets = [ALL, *_subsets(assignment, scoring.by)]
+    titles = metric_spec.titles(assignment.task.metrics)
     for name in assignment.task.metrics:
         metric = metric_spec.load(name)
         for subset in subsets:
@@ -64,22 +64,16 @@ def _task_results(
                     shots=shots,
                     shots_used=_mean([sample.prompt.shots_used for sample in scored if sample.prompt is not None]),
                     model=scoring.model,
-                    metric=metric_title(name),
+                    metric=titles[name],
                     is_proportion=metric.is_proportion,
                     subset=subset,
                     estimate=estimate(scored, name) if scored else None,
                     skipped=len(skipped),
                     signature=scoring.sign([assignment], [shots]),
+                    spec=name,
                     spread=_spread(scored, name),
                     baseline=_baseline(scored) if metric.is_proportion else None,
                 )
-
-
-def metric_title(name: str) -> str:
-    """Name a metric as tables do, with the filter it reads."""
-    wanted = metric_spec.parse(name).filter
-    title = metric_spec.load(name).name
-    return title if wanted is None else f"{title}, {wanted}"
 
 
 def estimate(samples: Sequence[Sample], name: str) -> Estimate:
@@ -103,11 +97,13 @@ def clusters_of(examples: Sequence[Example], *, is_repeated: bool = False) -> tu
 
 def _spread(samples: Sequence[Sample], name: str) -> float | None:
     """Give the standard deviation of the scores of several seeds; None for one."""
-    metric: Metric = metric_spec.load(name)
     by_seed: dict[int, list[tuple[float, ...]]] = {}
     for sample in samples:
         by_seed.setdefault(sample.seed, []).append(sample.statistics[name])
-    return stdev(metric.aggregate(each).value for each in by_seed.values()) if len(by_seed) > 1 else None
+    if len(by_seed) < 2:
+        return None
+    rule = stats.score_rule(metric_spec.load(name), [sample.statistics[name] for sample in samples])
+    return stdev(stats.score(each, rule) for each in by_seed.values())
 
 
 def _baseline(samples: Sequence[Sample]) -> float | None:
@@ -137,6 +133,7 @@ def _means(group: str, tasks: Sequence[Assignment], own: Sequence[Result], scori
             estimate=average(estimates) if len(estimates) == len(tasks) else None,
             skipped=sum(result.skipped for result in results_here),
             signature=scoring.sign(tasks, [shots]),
+            spec="",
             spread=None,
             baseline=None,
         )

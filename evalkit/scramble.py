@@ -1,7 +1,8 @@
 """Word scrambles of GPT-3's five tasks, generated from a list of words (Brown 2020, section 3.9.2).
 
 The words are those of 5 to 14 letters in a text, the most frequent first, or those of a tokenizer's vocabulary in its
-order. A tenth of them, by a hash of the word, is kept for demonstrations.
+order. A tenth of them, by a hash of the word, is kept for demonstrations. Words that a scramble leaves as they are
+are left out; the released files have 193 of them among the 10,000 anagrams of the second kind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from evalkit import resources
+from evalkit import resources, rows
 from evalkit.errors import DataError, TaskError
 from evalkit.records import Example
 from evalkit.registry import suggest
@@ -26,7 +27,7 @@ POOL_ONE_IN = 10
 SPLITS = ("test", "pool")
 INSERTED = " .!/"  # between letters, as in the paper's examples
 TRIES = 20  # shuffles that may give the word itself again
-SAMPLE = ("articles.sample.jsonl", "boolq.sample.jsonl")  # texts that ship beside the tasks
+SAMPLE = (("articles.sample.jsonl", "article"), ("boolq.sample.jsonl", "passage"))  # texts that ship, and their columns
 
 
 def examples(
@@ -45,10 +46,12 @@ def examples(
         raise TaskError(f"scramble: found n {n}, expected 1 or more")
     chosen = [word for word in _words(words) if is_pool(word) == (split == "pool")][:n]
     if not chosen:
-        raise DataError(f"{words}: found no words of 5 to 14 letters for the {split} split, expected some")
+        raise DataError(f"{words}: found no words of 5 to 14 lower-case letters for the {split} split, expected some")
     made = []
     for word in chosen:
         scrambled = KINDS[kind](word, generator("scramble", seed, kind, word))
+        if scrambled == word:  # a palindrome, or letters that have no other order
+            continue
         made.append(Example(f"{kind}-{word}", {"scrambled": scrambled, "word": word}, (f" {word}",)))
     return tuple(made)
 
@@ -97,17 +100,16 @@ KINDS: dict[str, Callable[[str, random.Random], str]] = {
 @lru_cache(maxsize=4)
 def _words(location: str | None) -> tuple[str, ...]:
     if location is None:
-        return _of_texts(resources.folder("tasks") / name for name in SAMPLE)
+        folder = resources.folder("tasks")
+        return _of_texts(str(row[column]) for name, column in SAMPLE for _, row in rows.read(folder / name))
     path = Path(location)
-    return _of_tokenizer(path) if path.suffix == ".json" else _of_texts([path])
+    return _of_tokenizer(path) if path.suffix == ".json" else _of_texts([_read(path)])
 
 
-def _of_texts(paths: Iterable[Path]) -> tuple[str, ...]:
+def _of_texts(texts: Iterable[str]) -> tuple[str, ...]:
     counts: Counter[str] = Counter()
-    for path in paths:
-        counts.update(
-            word for word in re.findall(r"[^\W\d_]+", _read(path).replace("\\n", " ")) if WORD.fullmatch(word)
-        )
+    for text in texts:
+        counts.update(word for word in re.findall(r"[^\W\d_]+", text) if WORD.fullmatch(word))
     frequent = sorted(counts, key=lambda word: (-counts[word], word))
     return tuple(frequent[:MOST])
 

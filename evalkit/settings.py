@@ -27,7 +27,7 @@ class Settings:
     shots: tuple[Shots, ...] = (0,)  # "paper" is each task's K in the GPT-3 paper
     demos: DemonstrationMode = "per-example"
     seed: int = 0  # of demonstrations, of --limit and of decoding
-    seeds: tuple[int, ...] = ()  # of demonstrations and decoding, where the score of several is wanted
+    seeds: tuple[int, ...] = ()  # in its place, where the scores of several are wanted; --limit takes the first
     limit: int | None = None  # examples a task, a seeded sample
     window: int | None = None  # None is the model's own
     device: str | None = None

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from evalkit import text
+from evalkit import fewshot, text
 from evalkit.assignment import Assignment
 from evalkit.interfaces import LanguageModel
 from evalkit.records import Decoding, Task
@@ -27,20 +27,23 @@ def line(
     """
     tasks = [assignment.task for assignment in assignments]
     rules = [_rule(task.decoding) for task in tasks]
+    modes = [fewshot.mode_of(task, settings.demos) for task in tasks]
+    dtype = settings.dtype or model.fingerprint.partition("-")[2]
     name = tasks[0].name if len(tasks) == 1 else str(tasks[0].group)
     parts = [
         name,
         "v" + _one([str(task.version) for task in tasks]),
         "shots:" + ",".join(map(str, shots)),
-        *([f"demos:{settings.demos}"] if settings.demos != "per-example" else []),
+        *([f"demos:{_one(modes)}"] if {*modes} != {"per-example"} else []),
         "seed" + "s" * (len(settings.all_seeds) > 1) + ":" + ",".join(map(str, settings.all_seeds)),
         "n:" + _count([len(assignment.examples) for assignment in assignments]),
         "prompt:" + _one([prompt_digest(task)[:DIGITS] for task in tasks]),
         "data:" + _one([assignment.data_digest[:DIGITS] for assignment in assignments]),
+        "metrics:" + _one([metrics_digest(task)[:DIGITS] for task in tasks]),
         *(["decoding:" + _one(rules)] if any(rules) else []),
         f"window:{window}",
         f"model:{model.name}@{model.fingerprint[:DIGITS]}",
-        *([f"dtype:{settings.dtype}"] if settings.dtype else []),
+        *([f"dtype:{dtype}"] if dtype not in {"", "float32"} else []),
         f"evalkit:{version()}",
     ]
     return "|".join(parts)
@@ -49,7 +52,12 @@ def line(
 def prompt_digest(task: Task) -> str:
     """Hash what decides the text of a prompt and where its answer ends."""
     own = [task.template, task.description, task.separator, list(task.stop), task.max_tokens]
-    return text.digest(*own, task.zero_shot_template, task.answer_context, task.target)
+    return text.digest(*own, task.zero_shot_template, task.answer_context, task.target, task.repeats)
+
+
+def metrics_digest(task: Task) -> str:
+    """Hash what decides the score of an answer: the metrics with their settings, and the filters."""
+    return text.digest(list(task.metrics), list(task.filters))
 
 
 @cache

@@ -22,7 +22,7 @@ EXPECTED = {
     "model_attributes_type": "a mapping",
     "bool_type": "true or false",
     "string_too_short": "text that is not empty",
-    "too_short": "a list that is not empty",
+    "too_short": "a list with at least one entry",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evalkit import dataset
-from evalkit.errors import DataError
+from evalkit.errors import HubError
 from evalkit.records import Example, Task
 from evalkit.text import generator
 
@@ -30,8 +30,8 @@ def gather(task: Task, *, has_shots: bool) -> Supply:
     """
     try:
         supply = _read(task, has_shots=has_shots)
-    except DataError as error:
-        if task.sample is None or task.source.kind != "hub":
+    except HubError as error:
+        if task.sample is None:
             raise
         supply = _sample(task, reason=error, has_shots=has_shots)
     if has_shots and supply.task.pool is None and task.hold_out is not None:
@@ -45,14 +45,13 @@ def _read(task: Task, *, has_shots: bool) -> Supply:
     return Supply(task, examples, pool, ())
 
 
-def _sample(task: Task, *, reason: DataError, has_shots: bool) -> Supply:
+def _sample(task: Task, *, reason: HubError, has_shots: bool) -> Supply:
     assert task.sample is not None
     supply = _read(replace(task, source=task.sample, pool=task.sample_pool), has_shots=has_shots)
     cause = str(reason.__cause__ or reason).partition("\n")[0].rstrip(".")
     note = (
-        f"{task.title}: asked on the small sample that ships with evalkit, {len(supply.examples):,} examples written "
-        f"for it, which says little of a model; {task.source.location} cannot be had ({cause}). --data takes other "
-        "examples."
+        f"{task.title}: asked on the {len(supply.examples):,} examples of a sample written for evalkit, which say "
+        f"little of a model; {task.source.location} cannot be had ({cause})."
     )
     return replace(supply, notes=(note,))
 

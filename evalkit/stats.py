@@ -108,6 +108,14 @@ def score_rule(metric: Aggregation, statistics: Sequence[tuple[float, ...]]) -> 
     raise TypeError(f"metric {metric.name!r}: its score is no mean of one number an example, so it needs score_totals")
 
 
+def score(statistics: Sequence[tuple[float, ...]], rule: ScoreTotals) -> float:
+    """Score examples from their statistics, shape (E, S), without an interval."""
+    import numpy as np
+
+    totals = np.asarray(statistics, dtype=float).sum(axis=0, keepdims=True)  # (1, S)
+    return float(rule(totals, np.array([float(len(statistics))]))[0])
+
+
 def bca(found: Resampled, *, n: int) -> Estimate:
     """Estimate with bias-corrected and accelerated percentiles (Efron and Tibshirani 1993, equations 14.9 to 14.15).
 

@@ -184,8 +184,7 @@ def _merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: str | None) -> Task:  # Any: unchecked
-    from evalkit import schema
-    from evalkit.prompt import check_template
+    from evalkit import schema, templates
 
     entry = schema.check_entry(keys, shown=shown)
 
@@ -197,11 +196,10 @@ def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: 
             raw = {**below, **raw}
         return _source(key, raw, path=path, shown=shown)
 
-    def template(name: str | None) -> str | None:
-        return None if name is None else _template(name, path=path, shown=shown)
+    zero = entry.zero_shot_template
 
     if entry.target is not None:
-        check_template(entry.target, name=f"{shown}: key 'target'")
+        templates.check(entry.target, name=f"{shown}: key 'target'")
     return Task(
         name=name,
         version=entry.version,
@@ -209,7 +207,7 @@ def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: 
         title=entry.title,
         source=_source("source", entry.source, path=path, shown=shown),
         pool=located("pool", entry.source),
-        template=_template(entry.template, path=path, shown=shown),
+        template=_template(entry.template, path=path, shown=shown, key="template"),
         description=entry.description,
         kind=entry.kind,
         metrics=tuple(entry.metrics),
@@ -223,7 +221,7 @@ def _task(keys: Mapping[str, Any], *, path: Path, shown: str, name: str, group: 
         choices=tuple(entry.choices),
         target=entry.target,
         fields=entry.fields,
-        zero_shot_template=template(entry.zero_shot_template),
+        zero_shot_template=None if zero is None else _template(zero, path=path, shown=shown, key="zero_shot_template"),
         answer_context=entry.answer_context or "",
         filters=tuple(Filter(each.name, tuple(each.steps)) for each in entry.filters),
         repeats=entry.repeats,
@@ -261,19 +259,19 @@ def _source(key: str, raw: Mapping[str, object], *, path: Path, shown: str) -> S
     return Source(kind, location if kind == "hub" else str(path.parent / location), settings)
 
 
-def _template(name: str, *, path: Path, shown: str) -> str:
+def _template(name: str, *, path: Path, shown: str, key: str) -> str:
     """Return a template's text: of prompts/NAME.jinja, or of a path ending in .jinja, relative to the task file."""
-    from evalkit.prompt import check_template
+    from evalkit import templates
 
     if name.endswith(".jinja"):
         file, called = path.parent / name, name
         if not file.is_file():
-            raise TaskError(f"{shown}: key 'template': no such file {str(file)!r}; paths are relative to the task file")
+            raise TaskError(f"{shown}: key '{key}': no such file {str(file)!r}; paths are relative to the task file")
     else:
         file, called = resources.folder("prompts") / f"{name}.jinja", f"prompts/{name}.jinja"
         known = [each.stem for each in resources.folder("prompts").glob("*.jinja")]
         if name not in known:
-            raise TaskError(f"{shown}: unknown template {name!r}; {registry.suggest(name, known)}")
+            raise TaskError(f"{shown}: key '{key}': unknown template {name!r}; {registry.suggest(name, known)}")
     text = _read_text(file, called)
-    check_template(text, name=called)
+    templates.check(text, name=called)
     return text

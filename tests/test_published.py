@@ -25,6 +25,7 @@ RESULT = Result(
     estimate=Estimate(0.81, 0.79, 0.83, n=2000),
     skipped=0,
     signature="arithmetic/3-digit-addition|v1|shots:50",
+    spec="exact_match",
 )
 
 
@@ -108,6 +109,7 @@ def test_each_bleu_stands_beside_its_own(metric: str, expected: float) -> None:
     result = replace(
         RESULT,
         task="translation/en-fr",
+        spec=metric,
         shots=64,
         shots_used=64.0,
         metric=metric_spec.load(metric).name,
@@ -142,8 +144,8 @@ def test_source_and_doubtful_scores_are_noted_for_what_is_shown() -> None:
 
 
 def test_results_without_published_scores_are_noted() -> None:
-    mean = replace(RESULT, task="arithmetic", title="mean")
-    other = replace(RESULT, metric="greedy match")
+    mean = replace(RESULT, task="arithmetic", title="mean", spec="")
+    other = replace(RESULT, metric="greedy match", spec="greedy_match")
     part = replace(RESULT, subset="withheld=true")
     table = published.table([RESULT, other, mean, part])
     assert len(table.rows) == 1

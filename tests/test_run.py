@@ -218,7 +218,7 @@ def test_the_signature_says_what_the_number_depends_on(tmp_path: Path) -> None:
     line = rows(outcome)["small/addition", "all", 2].signature
     fields = line.split("|")
     assert fields[:6] == ["small/addition", "v1", "shots:2", "demos:fixed", "seed:0", "n:30"]
-    assert [field.split(":")[0] for field in fields[6:]] == ["prompt", "data", "window", "model", "evalkit"]
+    assert [field.split(":")[0] for field in fields[6:]] == ["prompt", "data", "metrics", "window", "model", "evalkit"]
     assert outcome.table.notes[-1] == line.replace("shots:2", "shots:0,2")
 
 

@@ -40,7 +40,7 @@ def test_the_sample_takes_the_place_of_a_hub_that_cannot_be_reached(boolq: Task)
     assert found.task.source == boolq.sample
     assert len(found.examples) >= 100
     [note] = found.notes
-    assert "asked on the small sample that ships with evalkit" in note
+    assert "examples of a sample written for evalkit" in note
     assert "nobody/nothing" in note
 
 

@@ -107,7 +107,7 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
         (COPA.replace("copa.jinja", "copy.jinja"), "copa.yaml: key 'template': no such file"),
         (
             COPA.replace("copa.jinja", "arithmetik"),
-            "copa.yaml: unknown template 'arithmetik'; did you mean 'arithmetic'?",
+            "copa.yaml: key 'template': unknown template 'arithmetik'; did you mean 'arithmetic'?",
         ),
         (COPA + "title: again\n", "copa.yaml:7: key 'title' stands twice in one mapping; remove one"),
         (COPA + "stop: [\n", "copa.yaml:8: broken YAML: "),

@@ -219,5 +219,5 @@ def test_text_is_prepared_as_xlm_does(language: str, text: str, tokens: str) -> 
 
 
 def test_settings_that_change_the_score_stand_in_the_name() -> None:
-    assert metric_spec.load("bleu(lowercase=true, smooth='none')").name == "BLEU (lower case, not smoothed)"
+    assert metric_spec.load("bleu(lowercase=true, smooth=none)").name == "BLEU (lower case, not smoothed)"
     assert metric_spec.load("bleu(tokenize=intl)").name == "BLEU (intl)"

@@ -115,11 +115,8 @@ def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:
 def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]:
     titles = {result["task"]: result["title"] for result in described["results"]}
     groups: dict[tuple[str, int], list[Sample]] = {}
-    seeds: dict[tuple[str, int], int] = {}  # of several the first stands for all
     for sample in stored.samples(path):
-        setting = (sample.task, sample.shots)
-        if sample.seed == seeds.setdefault(setting, sample.seed):
-            groups.setdefault(setting, []).append(sample)
+        groups.setdefault((sample.task, sample.shots), []).append(sample)
     shared = [name for name in dict.fromkeys(name for name, _ in groups) if name in scanned.splits]
     if not shared:
         raise DataError(

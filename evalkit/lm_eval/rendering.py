@@ -23,7 +23,6 @@ from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evalkit import templates
 from evalkit.errors import DataError, TaskError
@@ -298,9 +297,9 @@ def _compiled(text: str) -> templates.Compiled:
 
 
 @cache
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> templates.Sandbox:
     """Make lm_eval's environment, in a sandbox and without what is random."""
-    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    made = templates.Sandbox(undefined=StrictUndefined, keep_trailing_newline=True)
     del made.globals["lipsum"], made.filters["random"]
     made.filters["regex_replace"] = _replaced
     return made

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from evalkit import metric_spec
 from evalkit.assignment import Assignment
 from evalkit.interfaces import Signed
-from evalkit.report import table
 
 
 def write(assignments: Iterable[Assignment]) -> Iterator[str]:
     """Yield notes on the data of each task that needs any."""
-    signatures: dict[str, str] = {}
+    signatures: dict[str, dict[str, list[str]]] = {}  # of metrics: name, signature, titles of tasks
     for assignment in assignments:
         yield from assignment.notes
         yield from _demonstrations(assignment)
@@ -21,8 +20,11 @@ def write(assignments: Iterable[Assignment]) -> Iterator[str]:
         yield from _clusters(assignment)
         for metric in map(metric_spec.load, assignment.task.metrics):
             if isinstance(metric, Signed):
-                signatures[metric.name] = f"nrefs:{_references(assignment)}|{metric.signature}"
-    yield from (f"{name}: {signature}" for name, signature in signatures.items())
+                line = f"nrefs:{_references(assignment)}|{metric.signature}"
+                signatures.setdefault(metric.name, {}).setdefault(line, []).append(assignment.task.title)
+    for name, lines in signatures.items():
+        for line, titles in lines.items():
+            yield f"{', '.join([name, *titles] if len(lines) > 1 else [name])}: {line}"
 
 
 def _demonstrations(assignment: Assignment) -> Iterator[str]:
@@ -61,5 +63,4 @@ def _majority(assignment: Assignment) -> Iterator[str]:
         return
     right = Counter(target for example in examples for target in dict.fromkeys(example.targets))
     answer = max(examples[0].choices, key=lambda choice: right[choice])  # the first of equals
-    share = table.number(100 * right[answer] / len(examples))
-    yield f"{task.title}: always answering {answer.strip()!r} is right in {share} % of {len(examples):,} examples."
+    yield f"{task.title}: the majority's answer is {answer.strip()!r}."

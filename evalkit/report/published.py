@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from evalkit import metric_spec
 from evalkit.records import Cell, Result, Table
 from evalkit.report import table as tables
 
@@ -102,11 +101,11 @@ def _load() -> Mapping[str, tuple[Published, ...]]:
 
 
 def _figures(result: Result) -> Published | None:
-    """Find the published scores of a result, whose metric goes by the name that tables show."""
+    """Find the published scores of a result: those of its task and metric, settings and all."""
     if result.subset != ALL:
         return None
     known = _load().get(result.task, ())
-    return next((each for each in known if metric_spec.load(each.metric).name == result.metric), None)
+    return next((each for each in known if each.metric == result.spec), None)
 
 
 Row = dict[str, tuple[Result, Published]]  # by model

@@ -11,6 +11,7 @@ from evalkit.records import Cell, Estimate, Result, Table
 T = TypeVar("T")
 Row: TypeAlias = tuple[str, str, str, str]  # task, title, metric, subset
 
+MOST_NAMED = 2  # metrics in a caption; the rows name them too
 LARGE = 1e7  # from which a number is shown by its power of ten
 NOTHING = "–"  # what an absent number prints as
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of Unicode: turn other text round
@@ -123,6 +124,8 @@ def _row(result: Result) -> Row:
 
 def _caption(results: Sequence[Result], metrics: Sequence[tuple[str, bool]]) -> str:
     models = ", ".join(_distinct(result.model for result in results))
+    if len(metrics) > MOST_NAMED:
+        return f"Scores of {models}, with 95 % intervals"
     what = " and ".join(name + " in %" * is_proportion for name, is_proportion in metrics)
     return f"{what[:1].upper()}{what[1:]} of {models}, with 95 % intervals"
 
