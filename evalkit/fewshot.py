@@ -13,8 +13,9 @@ demonstrations of k shots are the last k of those of any larger number, and what
 is the prompt of fewer shots.
 
 A demonstration is a near-duplicate of an example where they share an id or a cluster, where the words of their
-questions (and of their answers, where the questions have none but common words) are the same in any order, or where the Jaccard similarity of their words is NEAR or more. The similarity
-leaves out words that over half of the pool has, such as the template's, and speaks only of texts with FEWEST_WORDS.
+questions are the same in any order (and those of their answers, where the questions have none but common words), or
+where the Jaccard similarity of the questions' words is NEAR or more. The similarity leaves out words that over half of
+the pool has, such as the template's, and speaks only of texts with FEWEST_WORDS.
 """
 
 from __future__ import annotations

@@ -7,7 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import atomic, encoding, fewshot, filters, manifest, metric_spec, plan, prompt, request, score, signature
+from evalkit import (
+    atomic,
+    encoding,
+    fewshot,
+    filters,
+    manifest,
+    metric_spec,
+    plan,
+    prompt,
+    request,
+    score,
+    signature,
+    stored,
+)
 from evalkit.assignment import Assignment, Say, gather, ignore_text, short_names
 from evalkit.errors import ModelMemoryError, UsageError
 from evalkit.interfaces import LanguageModel, OnProgress, Progress, ignore
@@ -86,7 +99,7 @@ def run(
         answers = execute(batches, model, store=store, report=Reporter(questions, batches, on_progress))
 
         samples = [evaluate(question, answers) for question in questions]
-        atomic.write(directory / "samples.jsonl", (f"{encoding.encode_sample(sample)}\n" for sample in samples))
+        atomic.write(directory / stored.SAMPLES, (f"{encoding.encode_sample(sample)}\n" for sample in samples))
 
         def sign(tasks: Sequence[Assignment], shots: Sequence[int]) -> str:
             return signature.line(tasks, shots=shots, settings=settings, model=model, window=window)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit import encoding
+from evalkit import encoding, manifest
 from evalkit.errors import DataError, StorageError
 from evalkit.records import Sample
 
 Described = dict[str, Any]  # Any: JSON
 
-FILE = "run.json"
+FILE = manifest.FILE
 SAMPLES = "samples.jsonl"
 
 

@@ -81,7 +81,7 @@ def compare(
         if not path.exists():
             raise DataError(f"{path}: no such file or directory; give a run's directory or logged samples")
         logged = sorted(path.glob(LM_EVAL)) if path.is_dir() else [path]
-        if path.is_dir() and (path / "run.json").exists():
+        if path.is_dir() and (path / stored.FILE).exists():
             described = stored.described(path)
             found = list(_of_run(path, described, scanned))
             signatures += described["signatures"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -17,15 +17,17 @@ from evalkit.lm_eval.yaml_files import Function
 
 FLAG = "--trust-task-code"
 MARK = "!function"  # key of a function among a source's settings
+FAILURES = (Exception, SystemExit)  # a task's code may raise anything; only an interrupt goes through
+
+_said: set[tuple[str, str]] = set()  # file and hash of the code that was told of, in this process
 
 
 class Gate:
-    """Lets functions through where the user trusts the code of tasks, and says once a file what that code is."""
+    """Lets functions through where the user trusts the code of tasks, and says once a file and process what that code is."""
 
     def __init__(self, *, trusted: bool, say: Callable[[str], None]) -> None:
         self.trusted = trusted
         self.say = say
-        self.said: set[str] = set()
 
     def admit(self, function: Function, *, key: str) -> dict[str, object]:
         """Return what a source's settings keep of a function; TaskError, which begins with `key`, for a refused one."""
@@ -36,8 +38,8 @@ class Gate:
             )
         path = _file(function, key=key)
         digest = sha256(path.read_bytes()).hexdigest()
-        if str(path) not in self.said:
-            self.said.add(str(path))
+        if (str(path), digest) not in _said:
+            _said.add((str(path), digest))
             self.say(f"runs code of {path}, sha256 {digest}")
         return {MARK: function.name, "path": str(path), "sha256": digest}
 
@@ -57,7 +59,7 @@ def resolve(setting: object) -> Callable[..., Any]:  # Any: the code of a task r
         function: Callable[..., Any] | None = getattr(_module(path), name.rpartition(".")[2], None)
     except TaskError:
         raise
-    except Exception as error:  # a task's module may raise anything
+    except FAILURES as error:
         raise TaskError(f"{path}: cannot be imported: {reason(error)}") from error
     if not callable(function):
         raise TaskError(f"{path}: found no function {name.rpartition('.')[2]!r}, which {name} names")
@@ -68,8 +70,26 @@ def call(function: Callable[..., Any], /, *given: object, shown: str, **named: o
     """Call a function of a task; TaskError, which begins with `shown`, for whatever it raises."""
     try:
         return function(*given, **named)
-    except Exception as error:  # a task's code may raise anything
-        raise TaskError(f"{shown}: function {function.__name__} failed: {reason(error)}") from error
+    except FAILURES as error:
+        raise TaskError(f"{shown}: function {_name(function)} failed: {reason(error)}") from error
+
+
+def call_for_documents(
+    function: Callable[..., Any], /, *given: object, shown: str, **named: object
+) -> Iterator[Mapping[str, object]]:
+    """Yield the documents that a function of a task gives, all at once or one by one. Raises TaskError as `call`."""
+    made = call(function, *given, shown=shown, **named)
+    if not isinstance(made, Iterable) or isinstance(made, str | bytes | Mapping):
+        kind = "nothing" if made is None else type(made).__name__
+        raise TaskError(f"{shown}: function {_name(function)} returns {kind}, expected a list of documents")
+    try:
+        yield from made
+    except FAILURES as error:
+        raise TaskError(f"{shown}: function {_name(function)} failed: {reason(error)}") from error
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,10 +35,10 @@ def read(keys: Mapping[str, object] | None, *, delimiter: str) -> Generation:
     for key in keys:
         if key not in KNOWN:
             raise TaskError(f"unknown key {key!r}, which evalkit's decoder has nothing for; {suggest(key, KNOWN)}")
-    lengths = [keys[key] for key in LENGTHS if keys.get(key) is not None]
+    lengths = [(key, keys[key]) for key in LENGTHS if keys.get(key) is not None]
     return Generation(
         stop=_stop(keys.get("until", [delimiter])),
-        max_tokens=int(_number("max_gen_toks", lengths[0], least=1)) if lengths else DEFAULT_LENGTH,
+        max_tokens=_whole(*lengths[0]) if lengths else DEFAULT_LENGTH,
         decoding=_decoding(keys),
     )
 
@@ -58,14 +59,14 @@ def _decoding(keys: Mapping[str, object]) -> Decoding:
         raise TaskError(
             "key 'do_sample': found true without a temperature above 0; give a temperature, or leave it out"
         )
-    beams = int(_number("num_beams", keys.get("num_beams") or 1, least=1))
+    beams = _whole("num_beams", keys.get("num_beams") or 1)
     if samples is False or temperature == 0:
         rule = Decoding(beams=beams)
     else:
         top_p, top_k = keys.get("top_p"), keys.get("top_k")
         rule = Decoding(
             temperature=temperature,
-            top_k=None if not top_k else int(_number("top_k", top_k, least=1)),
+            top_k=None if not top_k else _whole("top_k", top_k),
             top_p=None if top_p is None else _number("top_p", top_p, least=0),
             beams=beams,
         )
@@ -74,12 +75,20 @@ def _decoding(keys: Mapping[str, object]) -> Decoding:
     return rule
 
 
+def _whole(key: str, value: object) -> int:
+    """Read a whole number of 1 or more, which may stand in quotes or be written as 5.0."""
+    number = _number(key, value, least=1)
+    if not number.is_integer():
+        raise TaskError(f"key {key!r}: found {found(value)}, expected a whole number")
+    return int(number)
+
+
 def _number(key: str, value: object, *, least: float) -> float:
     """Read a number, which may stand in quotes."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except ValueError:
         number = None
-    if number is None or not number >= least:
+    if number is None or not least <= number < math.inf:
         raise TaskError(f"key {key!r}: found {found(value)}, expected a number of {least:g} or more")
     return number

@@ -306,4 +306,7 @@ def _environment() -> templates.Sandbox:
 
 
 def _replaced(text: str, pattern: str, replacement: str, count: int = 0) -> str:
-    return re.sub(pattern, replacement, text, count=count)
+    try:
+        return re.sub(pattern, replacement, text, count=count)
+    except re.error as error:
+        raise ValueError(f"regex_replace: found {pattern!r}, expected a regular expression: {error}") from error

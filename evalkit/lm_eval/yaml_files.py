@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from evalkit.registry import suggest
 
 FUNCTION = "!function"
 INCLUDE = "include"
+DEEPEST = 6  # mappings and lists within each other whose keys have lines of their own
 NOT_INHERITED = ("task_list",)  # says something of the included file alone
 SHIPPED = "lm_eval/tasks"  # where lm_eval's own files lie, which is all that messages say of them
 
@@ -29,6 +30,7 @@ class Function:
 
     folder: str  # of the file that names it
     name: str  # module and function
+    line: int = field(default=1, compare=False)  # of that file
 
 
 Place: TypeAlias = tuple[str, int]  # file and line
@@ -39,7 +41,15 @@ class Keys:
     """The top-level keys of a file, with those it includes."""
 
     values: Mapping[str, object]
-    places: Mapping[str, Place]
+    places: Mapping[str, Place]  # also of the keys below them, such as `fewshot_config.sampler` and `task[0].task`
+
+
+class RepeatedKeyError(ValueError):
+    """A key stands twice in one mapping."""
+
+    def __init__(self, key: str, line: int) -> None:
+        super().__init__(f"key {key!r} stands twice in one mapping; remove one")
+        self.line = line
 
 
 def read(path: Path) -> Keys:
@@ -78,16 +88,20 @@ def at(place: Place) -> str:
     return f"{shown(place[0])}:{place[1]}"
 
 
-def parse(text: str | bytes, *, folder: str) -> tuple[object, Mapping[str, int]]:
-    """Parse one document; also the lines of its top-level keys. Raises yaml.YAMLError and ValueError."""
+def parse(text: str | bytes, *, folder: str, is_strict: bool = False) -> tuple[object, Mapping[str, int]]:
+    """Parse one document; also the lines of its keys, whose names are those of Keys.places.
+
+    Of a key that stands twice in one mapping the last counts; `is_strict` refuses it. Raises yaml.YAMLError and
+    ValueError.
+    """
     loader = _Loader(text)
     loader.folder = folder
     try:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        lines = {key.value: key.start_mark.line + 1 for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+        lines: dict[str, int] = {}
+        _walk(node, name="", lines=lines, above=(), is_strict=is_strict)
         return loader.construct_document(node), lines
     finally:
         loader.dispose()
@@ -100,10 +114,34 @@ class _Loader(_Safe):  # type: ignore[misc]  # its base is Any
 
 
 def _function(loader: _Loader, node: yaml.ScalarNode) -> Function:
-    return Function(loader.folder, str(loader.construct_scalar(node)))
+    return Function(loader.folder, str(loader.construct_scalar(node)), node.start_mark.line + 1)
 
 
 _Loader.add_constructor(FUNCTION, _function)
+
+
+def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], above: tuple[int, ...], is_strict: bool) -> None:
+    """Enter the lines of the keys below a node into `lines`; what only aliases lead to again is left out."""
+    if len(above) > DEEPEST or id(node) in above:
+        return
+    if isinstance(node, yaml.MappingNode):
+        own: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if is_strict and key.value in own:
+                raise RepeatedKeyError(key.value, line)
+            own.add(key.value)
+            full = f"{name}.{key.value}" if name else key.value
+            lines[full] = line
+            if not isinstance(value, yaml.ScalarNode):
+                _walk(value, name=full, lines=lines, above=(*above, id(node)), is_strict=is_strict)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            lines[f"{name}[{number}]"] = value.start_mark.line + 1
+            if not isinstance(value, yaml.ScalarNode):
+                _walk(value, name=f"{name}[{number}]", lines=lines, above=(*above, id(node)), is_strict=is_strict)
 
 
 def _merged(path: Path, *, above: tuple[Path, ...]) -> Keys:
@@ -145,7 +183,11 @@ def _included(name: object, *, path: Path, place: Place) -> Path:
 def _own(path: Path, changed: int, size: int) -> Keys:  # noqa: ARG001 - a file that changed is another file
     name = shown(path)
     try:
-        values, lines = parse(path.read_bytes(), folder=str(path.parent))
+        # Files of lm_eval itself are taken as lm_eval takes them.
+        is_strict = f"/{SHIPPED}/" not in path.as_posix()
+        values, lines = parse(path.read_bytes(), folder=str(path.parent), is_strict=is_strict)
+    except RepeatedKeyError as error:
+        raise TaskError(f"{name}:{error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{name}:{mark.line + 1}" if mark else name
@@ -154,4 +196,4 @@ def _own(path: Path, changed: int, size: int) -> Keys:  # noqa: ARG001 - a file 
         raise TaskError(f"{name}: broken YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise TaskError(f"{name}: found no mapping of keys in text, expected a task file of lm_eval")
-    return Keys(values, {key: (str(path), lines.get(key, 1)) for key in values})
+    return Keys(values, {key: (str(path), line) for key, line in {**dict.fromkeys(values, 1), **lines}.items()})
