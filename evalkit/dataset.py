@@ -80,9 +80,13 @@ def with_data(
         _check_names(task, columns)
         own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
         task = replace(task, columns={**task.columns, **columns}, target=own)
-    if pool is None:
+    if pool is not None:
+        task = replace(task, pool=_other(task, pool, of=shown), hold_out=None, sample=None, sample_pool=None)
+    if data is None or task.source.kind != "lm_eval":
         return task
-    return replace(task, pool=_other(task, pool, of=shown), hold_out=None, sample=None, sample_pool=None)
+    from evalkit.lm_eval import tasks as lm_eval_tasks
+
+    return lm_eval_tasks.decided(task)  # other data may tell otherwise whether the choices are its questions
 
 
 def _check_names(task: Task, columns: Mapping[str, str]) -> None:

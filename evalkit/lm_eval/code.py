@@ -23,7 +23,7 @@ _said: set[tuple[str, str]] = set()  # file and hash of the code that was told o
 
 
 class Gate:
-    """Lets functions through where the user trusts the code of tasks, and says once a file and process what that code is."""
+    """Lets functions through where the user trusts the code of tasks, and says once a file and process what it is."""
 
     def __init__(self, *, trusted: bool, say: Callable[[str], None]) -> None:
         self.trusted = trusted
@@ -54,9 +54,10 @@ def resolve(setting: object) -> Callable[..., Any]:  # Any: the code of a task r
     assert isinstance(setting, Mapping)
     path, name = Path(str(setting["path"])), str(setting[MARK])
     try:
-        if sha256(path.read_bytes()).hexdigest() != setting["sha256"]:
+        digest = sha256(path.read_bytes()).hexdigest()
+        if digest != setting["sha256"]:
             raise TaskError(f"{path}: changed since the task was read; start again")
-        function: Callable[..., Any] | None = getattr(_module(path), name.rpartition(".")[2], None)
+        function: Callable[..., Any] | None = getattr(_module(path, digest), name.rpartition(".")[2], None)
     except TaskError:
         raise
     except FAILURES as error:
@@ -117,7 +118,7 @@ def _file(function: Function, *, key: str) -> Path:
 
 
 @lru_cache(maxsize=256)
-def _module(path: Path) -> ModuleType:
+def _module(path: Path, digest: str) -> ModuleType:  # noqa: ARG001 - a file that changed is another module
     name = _module_name(path)
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from evalkit import hub_access, rows
 from evalkit.errors import DataError
-from evalkit.lm_eval import code, rendering
+from evalkit.lm_eval import code, rendering, yaml_files
 from evalkit.lm_eval.rendering import Document
 from evalkit.records import Example, Source
 from evalkit.text import digest
@@ -20,6 +21,7 @@ from evalkit.text import digest
 FILES = frozenset({"json", "csv", "parquet", "arrow", "text", "xml"})
 NEVER_GIVEN = frozenset({"trust_remote_code"})  # no code of a dataset is ever run
 PLACES = ("data_files", "data_dir")  # arguments that may be paths beside the task file
+READINGS = ("doc_to_text", "doc_to_target", "doc_to_choice")
 DATA = "data"  # setting with other data than the task's own
 
 
@@ -29,23 +31,24 @@ def examples(source: Source) -> Iterator[Example]:
     An example is named by its column `id` where that has as many values as documents, else by a hash of the document.
     Raises DataError for data that cannot be had, TaskError for templates and functions that fail.
     """
-    form = rendering.form(source.settings)
-    found = _chosen(list(documents(source)), source)
-    for number, document in enumerate(found, start=1):
+    label = _label(source.settings)
+    form = replace(rendering.form(source.settings), shown=label)
+    placed = _chosen(list(_placed(source)), source)
+    for place, document in placed:
         if not isinstance(document, Mapping):
-            raise DataError(
-                f"{source.location}: document {number}: found {type(document).__name__}, expected a mapping"
-            )
-    fields = [rows.checked(document, place=f"{source.location}: row {row}") for row, document in enumerate(found, 1)]
+            raise DataError(f"{label}: {place}: found {type(document).__name__}, expected a mapping")
+    found = [document for _, document in placed]
+    _check_columns(placed, source, form=form)
+    fields = [rows.checked(document, place=f"{label}: {place}") for place, document in placed]
     is_answered = form.is_demonstration
-    for document, columns, name in zip(found, fields, _names(fields), strict=True):
-        made = rendering.example(form, document, name=name, fields=columns)
+    for (place, document), columns, name in zip(placed, fields, _names(fields), strict=True):
+        made = replace(rendering.example(form, document, name=name, fields=columns, place=place), place=place)
         is_answered = is_answered or not made.choices or any(target in made.choices for target in made.targets)
         yield made
     if found and not is_answered:  # lm_eval would say that all are wrong
         raise DataError(
-            f"{source.location}: found no document of {form.shown} whose answer is one of its choices; take a split "
-            "with labels"
+            f"{source.location}: found no document of {source.settings['shown']} whose answer is one of its choices; "
+            "take a split with labels"
         )
 
 
@@ -57,7 +60,7 @@ def with_data(source: Source, data: Source) -> Source:
 
 def has_numbered_text(source: Source) -> bool:
     """Whether the doc_to_text of the first document gives the place of a choice. Raises DataError and TaskError."""
-    form = rendering.form(source.settings)
+    form = replace(rendering.form(source.settings), shown=_label(source.settings))
     first = next(iter(documents(source)), None)
     return first is not None and rendering.gives_number(form, first)
 
@@ -68,21 +71,70 @@ def documents(source: Source) -> Iterable[Document]:
     samples = settings.get("samples")
     if samples is not None and DATA not in settings:
         if code.is_function(samples):
-            samples = code.call(code.resolve(samples), shown=f"{settings['shown']}: fewshot_config.samples")
+            return code.call_for_documents(code.resolve(samples), shown=f"{_label(settings)}: fewshot_config.samples")
         return cast(Iterable[Document], samples)
     found = _other(settings) if DATA in settings else _own(source)
     process = settings.get("process_docs")
     if process is None:
-        return cast(Iterable[Document], found)
+        return cast(Iterable[Document], found) if DATA in settings else _decoded(found, source)
     if isinstance(found, list):
         import datasets
 
         found = datasets.Dataset.from_list(found)
-    processed = code.call(code.resolve(process), found, shown=f"{settings['shown']}: process_docs")
-    return cast(Iterable[Document], processed)
+    return code.call_for_documents(code.resolve(process), found, shown=f"{_label(settings)}: process_docs")
 
 
-def _chosen(found: list[Document], source: Source) -> list[Document]:
+def _label(settings: Mapping[str, object]) -> str:
+    """Name the task in a message, with its file."""
+    return f"{yaml_files.shown(str(settings['file']))}: {settings['shown']}"
+
+
+def _placed(source: Source) -> Iterator[tuple[str, Document]]:
+    """Yield the documents, each with where it stands: in a data file, or by number from 1 in the task file or split."""
+    settings = source.settings
+    is_changed = settings.get("process_docs") is not None
+    data = cast(Mapping[str, object], settings.get(DATA) or {})
+    if data.get("kind") == "file" and not is_changed:
+        yield from rows.read(Path(str(data["location"])))
+        return
+    files = []
+    if data:
+        whole = source.location
+    elif settings.get("samples") is not None:
+        whole = "fewshot_config.samples"
+    else:
+        whole = f"split {settings['split']!r}"
+        files = [] if is_changed else _files(settings)
+    for number, document in enumerate(documents(source), start=1):
+        is_file = len(files) == 1
+        yield f"{yaml_files.shown(files[0])}: row {number}" if is_file else f"document {number} of {whole}", document
+
+
+def _check_columns(placed: Sequence[tuple[str, Document]], source: Source, *, form: rendering.Form) -> None:
+    """Raise DataError for a document without a column that others have and the task names.
+
+    Without it the column's name itself would be shown: lm_eval takes a word that is no column as it stands, and it
+    looks for columns in the documents that are evaluated.
+    """
+    settings = source.settings
+    known = {column for _, document in placed for column in document}
+    evaluated = settings.get("evaluated_split")
+    named = {key: value for key in READINGS if isinstance(value := getattr(form, key), str)}
+    lacks = any(value not in document for value in named.values() for _, document in placed)
+    if lacks and evaluated is not None and DATA not in settings:
+        own = {key: value for key, value in settings.items() if key not in ("samples", "evaluated_split")}
+        with contextlib.suppress(DataError):  # which is told where these documents are loaded
+            known |= set(next(iter(documents(replace(source, settings={**own, "split": evaluated}))), ()))
+    for key, column in named.items() if lacks else ():
+        for place, document in placed:
+            if column in known and column not in document:
+                raise DataError(
+                    f"{form.shown}: {place}: missing column {column!r}, which {key} names; "
+                    f"columns found: {', '.join(map(str, document)) or 'none'}"
+                )
+
+
+def _chosen(found: list[tuple[str, Document]], source: Source) -> list[tuple[str, Document]]:
     """Take the documents of `fewshot_indices`, where there are any."""
     indices = source.settings.get("indices")
     if indices is None or DATA in source.settings:
@@ -90,7 +142,7 @@ def _chosen(found: list[Document], source: Source) -> list[Document]:
     for index in cast(list[object], indices):
         if not isinstance(index, int) or not -len(found) <= index < len(found):
             raise DataError(
-                f"{source.settings['shown']}: fewshot_indices: found {index!r}, expected 0 to {len(found) - 1}"
+                f"{_label(source.settings)}: fewshot_indices: found {index!r}, expected 0 to {len(found) - 1}"
             )
     return [found[index] for index in cast(list[int], indices)]
 
@@ -134,7 +186,7 @@ def _own(source: Source) -> Any:  # Any: a datasets.Dataset, or what a task's ow
     if settings.get("custom_dataset") is not None:
         function = code.resolve(settings["custom_dataset"])
         metadata = cast(Mapping[str, object], settings.get("metadata") or {})
-        shown = f"{settings['shown']}: custom_dataset"
+        shown = f"{_label(settings)}: custom_dataset"
         loaded = code.call(function, shown=shown, **{**metadata, **given})
         if not isinstance(loaded, Mapping) or split not in loaded:
             raise DataError(f"{shown}: found no split {split!r} in what it gives")
@@ -144,10 +196,51 @@ def _own(source: Source) -> Any:  # Any: a datasets.Dataset, or what a task's ow
         given |= {key: _beside(given[key], folder) for key in PLACES if key in given}
     elif (folder / path).exists():
         path = str(folder / path)
-    return _load(path, name=settings.get("dataset_name"), split=split, **given)
+    try:
+        return _load(path, name=settings.get("dataset_name"), split=split, **given)
+    except DataError:
+        _name_fault(settings)
+        raise
 
 
-def _beside(place: object, folder: Path) -> object:
+def _decoded(found: Iterable[Document], source: Source) -> Iterator[Document]:
+    """Yield documents; DataError for text that is not UTF-8, which `datasets` finds only when it is read."""
+    try:
+        yield from found
+    except UnicodeDecodeError as error:
+        _name_fault(source.settings)
+        shown = f"{source.location}: split {source.settings['split']!r}"
+        raise DataError(f"{shown}: found text that is not UTF-8: {error.reason}; save its files as UTF-8") from error
+
+
+def _name_fault(settings: Mapping[str, object]) -> None:
+    """Raise DataError with file and line where a local file of the split cannot be read."""
+    given = cast(Mapping[str, object], settings.get("dataset_kwargs") or {})
+    if given.keys() - {*PLACES, *NEVER_GIVEN}:  # which say that the files have a form of their own
+        return
+    for file in _files(settings):
+        if file.suffix in rows.READERS:
+            for _ in rows.read(file):
+                pass
+
+
+def _files(settings: Mapping[str, object]) -> list[Path]:
+    """List the local files of a split, where the task names files."""
+    given = cast(Mapping[str, object], settings.get("dataset_kwargs") or {})
+    places = given.get("data_files")
+    if settings.get("custom_dataset") is not None or settings["dataset_path"] not in FILES:
+        return []
+    if isinstance(places, dict):
+        places = places.get(settings["split"])
+    full = _beside(places, Path(str(settings["folder"])))
+    return [Path(each) for each in (full if isinstance(full, list) else [full]) if _is_file(each)]
+
+
+def _is_file(place: object) -> bool:
+    return isinstance(place, str) and "://" not in place and Path(place).is_file()
+
+
+def _beside(place: object, folder: Path) -> Any:  # Any: of the form of what is given
     """Turn paths of files that lie beside the task file into full ones; what lies elsewhere is left as it stands."""
     if isinstance(place, dict):
         return {split: _beside(each, folder) for split, each in place.items()}
@@ -169,6 +262,7 @@ def _load(path: str, *, split: str, **given: object) -> Any:  # Any: a datasets.
 
     # It tells of every retry, and the one line that is raised in the end says it all.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(path, split=split, **given)

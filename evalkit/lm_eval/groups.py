@@ -11,11 +11,14 @@ from evalkit.errors import TaskError
 from evalkit.lm_eval import index, yaml_files
 from evalkit.lm_eval.index import Entry
 from evalkit.lm_eval.keys import GROUP, STRUCTURE, Config
-from evalkit.lm_eval.yaml_files import Keys
+from evalkit.lm_eval.yaml_files import Function, Keys
+from evalkit.metrics import lm_eval_names
+from evalkit.registry import suggest
 from evalkit.signatures import found
 
 NOTHING = Keys({}, {})
 NAMED_BY = ("task", "group")
+AGGREGATED = frozenset({*(name for known in lm_eval_names.KNOWN.values() for name in known), *lm_eval_names.EVALUATE})
 
 
 def installed(name: str) -> tuple[Config, ...]:
@@ -98,11 +101,12 @@ class _Names:
                 f"{yaml_files.shown(path)}: group {name!r}: key 'task': found {found(members)}, "
                 "expected a list of tasks"
             )
+        _check_aggregates(name, keys)
         # What a group says beside its members goes for all of them; what lies over the group goes before.
         over = _over(_without(keys, GROUP), over)
         place = f"{yaml_files.at(keys.places['task'])}: group {name!r}"
-        for member in members:
-            own = Keys(member, dict.fromkeys(member, keys.places["task"])) if isinstance(member, dict) else NOTHING
+        for number, member in enumerate(members):
+            own = _within(keys, member, key=f"task[{number}]") if isinstance(member, dict) else NOTHING
             wanted = member if isinstance(member, str) else own.values.get("group", own.values.get("task"))
             if not isinstance(wanted, str):
                 raise TaskError(
@@ -126,6 +130,31 @@ class _Names:
 def _config(name: str, keys: Keys, *, path: str, over: Keys, group: str | None) -> Config:
     laid = _without(_over(keys, over), STRUCTURE)
     return Config(name, group, path, {**laid.values, "task": name}, laid.places)
+
+
+def _within(keys: Keys, member: Mapping[str, object], *, key: str) -> Keys:
+    """Make the keys of a task that a group describes, with their places in the group's file."""
+    below = {name.removeprefix(f"{key}."): place for name, place in keys.places.items() if name.startswith(f"{key}.")}
+    return Keys(member, {**dict.fromkeys(member, keys.places["task"]), **below})
+
+
+def _check_aggregates(name: str, keys: Keys) -> None:
+    """Raise TaskError where the metrics that a group averages are none, though evalkit averages by its own rule."""
+    key = "aggregate_metric_list"
+    listed = keys.values.get(key)
+    if listed is None:
+        return
+    if not isinstance(listed, list | dict):
+        place = yaml_files.at(keys.places[key])
+        raise TaskError(f"{place}: group {name!r}: key '{key}': found {found(listed)}, expected a list of metrics")
+    for number, entry in enumerate([listed] if isinstance(listed, dict) else listed):
+        place = yaml_files.at(keys.places.get(f"{key}[{number}]", keys.places[key])) + f": group {name!r}: key '{key}'"
+        metric = entry.get("metric") if isinstance(entry, dict) else None
+        if metric is None or not isinstance(metric, str | Function):
+            raise TaskError(f"{place}: found {found(entry)} among its entries, expected a mapping with 'metric'")
+        # Tasks of lm_eval that score by code of their own have further metrics.
+        if metric not in AGGREGATED and yaml_files.SHIPPED not in keys.places[key][0] and isinstance(metric, str):
+            raise TaskError(f"{place}: unknown metric {metric!r}; {suggest(metric, AGGREGATED)}")
 
 
 def _over(below: Keys, above: Keys) -> Keys:

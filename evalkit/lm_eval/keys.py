@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,6 +52,9 @@ TASK: Mapping[str, tuple[type, ...]] = {
     "metadata": (dict, list, str, int, float),
 }
 GROUP = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")
+INCLUDING = ("include", "group", "class")  # further keys of a file, which are no task's
+HOLDERS = ("fewshot_config", "metric_list", "filter_list")  # whose entries are looked at one by one
+LEAST = {"num_fewshot": 0, "repeats": 1}
 STRUCTURE = ("tag", "group", "task_list")  # of a task file, and nothing about the task
 FEWSHOT: Mapping[str, tuple[type, ...]] = {
     "sampler": (str, Function),
@@ -90,7 +94,10 @@ class Config:
 
     def at(self, key: str) -> str:
         """Name a key in a message, with the place where it stands."""
-        place = self.places.get(key.partition(".")[0])
+        top = self.places.get(re.split(r"[.[]", key, maxsplit=1)[0])
+        place = self.places.get(key)
+        if place is None or top is None or place[0] != top[0]:  # of a mapping that another file replaced
+            place = top
         where = yaml_files.at(place) if place else yaml_files.shown(self.path)
         return f"{where}: task {self.name!r}: key {key!r}"
 
@@ -118,6 +125,37 @@ def check(config: Config) -> None:
         if config.values.get(key) is None:
             raise TaskError(f"{config.at(key)}: missing, expected a column's name or a template")
     _check(config, config.mapping("fewshot_config"), FEWSHOT, prefix="fewshot_config.")
+    for key, least in LEAST.items():
+        value = config.values.get(key)
+        if isinstance(value, int) and value < least:
+            raise TaskError(f"{config.at(key)}: found {value}, expected a whole number of {least} or more")
+    _check_choices(config, config.values.get("doc_to_choice"), key="doc_to_choice")
+    key = "fewshot_config.doc_to_choice"
+    _check_choices(config, config.mapping("fewshot_config").get("doc_to_choice"), key=key)
+
+
+def _check_choices(config: Config, choices: object, *, key: str) -> None:
+    """Raise TaskError for a choice of the file that is no text and no number."""
+    listed = choices.items() if isinstance(choices, dict) else enumerate(choices) if isinstance(choices, list) else ()
+    for name, choice in listed:
+        place = f"{key}.{name}" if isinstance(choices, dict) else f"{key}[{name}]"
+        if isinstance(choice, bool):
+            raise TaskError(
+                f"{config.at(place)}: found true or false among the choices, expected text; put it in quotes"
+            )
+        if not isinstance(choice, str | int | float):
+            raise TaskError(f"{config.at(place)}: found {found(choice)} among the choices, expected text")
+
+
+def functions(value: object, *, key: str) -> Iterator[tuple[str, Function]]:
+    """Yield the functions within lists and mappings, each with the name of its key."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in pairs:
+        inner = f"{key}.{name}" if isinstance(value, dict) else f"{key}[{name}]"
+        if isinstance(each, Function):
+            yield inner, each
+        else:
+            yield from functions(each, key=inner)
 
 
 def _check(config: Config, values: Mapping[str, object], known: Mapping[str, tuple[type, ...]], *, prefix: str) -> None:
@@ -125,9 +163,15 @@ def _check(config: Config, values: Mapping[str, object], known: Mapping[str, tup
         if key in STRUCTURE and not prefix:
             continue
         if key not in known:
-            raise TaskError(f"{config.at(prefix + key)} is unknown; {suggest(key, known)}")
+            others = () if prefix else INCLUDING
+            raise TaskError(f"{config.at(prefix + key)} is unknown; {suggest(key, (*known, *others))}")
         if value is None:
             continue
+        for inner, function in () if key in HOLDERS else functions(value, key=prefix + key):
+            raise TaskError(
+                f"{config.at(inner)}: found !function {function.name} within {found(value)}, expected a value; a "
+                "function can only stand for the whole of a key"
+            )
         is_flag = isinstance(value, bool) and bool not in known[key]
         if is_flag or not isinstance(value, known[key]):
             raise TaskError(f"{config.at(prefix + key)}: found {found(value)}, expected {_expected(known[key])}")

@@ -35,6 +35,7 @@ Reading: TypeAlias = str | int | list[object] | dict[str, object] | Callable[[Do
 
 MARKUP = re.compile(r"\{[{%#]")
 MARKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+SURROGATE = re.compile("[\ud800-\udfff]")
 TRIMMING = re.compile(r"\{[{%#]-|-[}%#]\}")
 
 
@@ -66,9 +67,21 @@ def form(settings: Mapping[str, object]) -> Form:
     return Form(**{name: reading(name) for name in names})
 
 
-def example(made: Form, document: Document, *, name: str, fields: Mapping[str, object]) -> Example:
-    """Render one document; `name` becomes the example's id and `fields` its fields. Raises TaskError and DataError."""
-    place = f"{made.shown}: document {name}"
+def example(made: Form, document: Document, *, name: str, fields: Mapping[str, object], place: str) -> Example:
+    """Render one document; `name` becomes the example's id and `fields` its fields.
+
+    Raises TaskError and DataError, which begin with what `made` is shown as and `place`.
+    """
+    place = f"{made.shown}: {place}"
+    rendered = _example(made, document, name=name, fields=fields, place=place)
+    texts = (rendered.question, rendered.ending, rendered.description, *rendered.targets, *rendered.choices)
+    for text in texts:
+        if text is not None and SURROGATE.search(text):
+            raise DataError(f"{place}: found half of a surrogate pair, expected text that UTF-8 can hold")
+    return rendered
+
+
+def _example(made: Form, document: Document, *, name: str, fields: Mapping[str, object], place: str) -> Example:
     description = describe(made, document, place=place)
     if made.output_type == "loglikelihood_rolling":
         whole = _text_of(_target(made, document, place), place=place, key="doc_to_target")

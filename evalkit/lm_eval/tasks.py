@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ NOT_CARRIED_OUT = {
 }
 SAMPLERS = ("default", "first_n")
 READINGS = ("doc_to_text", "doc_to_target", "doc_to_choice")
+NUMBERED: tuple[RequestKind, ...] = ("choice", "partial")  # what a task is whose doc_to_text gives text, or a number
+METRICS = "metrics_of"  # setting with the metrics of each of those kinds
 
 
 def is_lm_eval(given: Path | Mapping[str, object]) -> bool:
@@ -58,9 +61,11 @@ def load(name: str, *, trusted: bool, say: Callable[[str], None]) -> tuple[Task,
     TaskError for a task that cannot be carried out.
     """
     wanted = name.removeprefix(PREFIX)
+    if not wanted.strip():
+        raise TaskError(f"{name}: found no name, expected that of a task, such as {PREFIX}boolq")
     configs = groups.of_file(Path(name)) if wanted == name else groups.installed(wanted)
     gate = Gate(trusted=trusted, say=say)
-    return tuple(_as_documents_say(config, make(config, gate=gate)) for config in configs)
+    return tuple(decided(make(config, gate=gate)) for config in configs)
 
 
 def make(config: Config, *, gate: Gate) -> Task:
@@ -94,11 +99,27 @@ def make(config: Config, *, gate: Gate) -> Task:
         separator=_of_demonstrations(config).text("fewshot_delimiter", DEFAULT_DELIMITER),
         target=_shown(config.values["doc_to_target"]),
         filters=_filters(config) if output == DEFAULT_OUTPUT else (),
-        repeats=max(1, cast(int | None, config.values.get("repeats")) or 1) if output == DEFAULT_OUTPUT else 1,
+        repeats=cast(int | None, config.values.get("repeats")) or 1 if output == DEFAULT_OUTPUT else 1,
         is_verbatim=True,
     )
-    is_numbered = task.kind == "choice" and isinstance(config.values["doc_to_text"], int)
-    return _numbered(task, config) if is_numbered else replace(task, metrics=_metrics(task, config))
+    if task.kind != "choice" or not rendering.may_give_number(config.values["doc_to_text"]):
+        return replace(task, metrics=_metrics(task, config))
+    task = _with_setting(task, METRICS, {kind: _metrics_or_reason(task, config, kind=kind) for kind in NUMBERED})
+    return _of_kind(task, is_numbered=isinstance(config.values["doc_to_text"], int))
+
+
+def decided(task: Task) -> Task:
+    """Look at the first document where only that tells whether doc_to_text gives a text or the place of a choice.
+
+    To be asked again after the task was given other data. Raises TaskError.
+    """
+    if task.source.kind != "lm_eval" or METRICS not in task.source.settings:
+        return task
+    try:
+        is_numbered = documents.has_numbered_text(task.source)
+    except DataError:  # which is told where the examples are loaded
+        return task
+    return _of_kind(task, is_numbered=is_numbered)
 
 
 def _refuse(config: Config) -> None:
@@ -120,10 +141,18 @@ def _settings(config: Config, *, output: str, gate: Gate) -> dict[str, object]:
     function = config.values.get("custom_dataset")
     if function is None and config.values.get("dataset_path") is None:
         raise TaskError(f"{config.at('dataset_path')}: missing, expected a dataset of the hub, or json with data_files")
+    if function is None and config.values["dataset_path"] in documents.FILES:
+        given = config.mapping("dataset_kwargs")
+        if not any(given.get(key) for key in documents.PLACES):
+            raise TaskError(
+                f"{config.at('dataset_path')}: found {config.values['dataset_path']!r}, but 'data_files' of "
+                "'dataset_kwargs' is missing; name the files of each split there"
+            )
     place = config.places.get("dataset_kwargs") or config.places.get("dataset_path")
     metadata = config.values.get("metadata")
     return {
         "shown": config.name,
+        "file": config.path,
         "output_type": output,
         "is_demonstration": False,
         "has_numbered_text": False,
@@ -196,7 +225,8 @@ def _pool(config: Config, settings: Mapping[str, object], *, gate: Gate) -> Sour
     split = shown.values.get("split") or shown.values.get("fewshot_split")
     samples = shown.values.get("samples")
     if split is None and samples is not None:
-        return _source(config, settings, split=None, samples=_samples(shown, gate=gate))
+        evaluated = _evaluated(config)  # whose documents say what is a column
+        return _source(config, settings, split=None, samples=_samples(shown, gate=gate), evaluated_split=evaluated)
     if split is None:
         settings["process_docs"] = _admitted(config, "process_docs", gate=gate)
         names = ("training_split", "validation_split", "test_split")
@@ -210,7 +240,7 @@ def _samples(config: Config, *, gate: Gate) -> object:
         for number, sample in enumerate(samples):
             if not isinstance(sample, dict):
                 raise TaskError(
-                    f"{config.at('fewshot_config')}: samples[{number}]: found {found(sample)}, expected a mapping"
+                    f"{config.at(f'fewshot_config.samples[{number}]')}: found {found(sample)}, expected a mapping"
                 )
         return samples
     return _admitted(config, "samples", gate=gate, prefix="fewshot_config.")
@@ -221,24 +251,29 @@ def _generation(config: Config) -> generation.Generation:
     try:
         return generation.read(given, delimiter=config.text("fewshot_delimiter", DEFAULT_DELIMITER))
     except TaskError as error:
-        raise TaskError(f"{config.at('generation_kwargs')}: {error}") from error
+        inner = re.match(r"(?:unknown )?key '(\w+)'", str(error))
+        key = f"generation_kwargs.{inner[1]}" if inner else "generation_kwargs"
+        place = config.at(key).removesuffix(f"key {key!r}")
+        raise TaskError(f"{place}key 'generation_kwargs': {error}") from error
 
 
 def _filters(config: Config) -> tuple[Filter, ...]:
     """Read `filter_list`; without one, the first of several answers is scored."""
-    made = []
-    for entry in config.entries("filter_list"):
+    made: list[Filter] = []
+    for number, entry in enumerate(config.entries("filter_list")):
         name, steps = entry.get("name"), entry.get("filter")
         if not isinstance(name, str) or not isinstance(steps, list) or set(entry) != {"name", "filter"}:
             raise TaskError(f"{config.at('filter_list')}: found {', '.join(map(str, entry))}, expected name and filter")
-        for step in steps:
-            _refuse_code(step, config=config, key="filter_list")
-        each = Filter(name, tuple(steps))
-        try:
-            filters.check(each)
-        except TaskError as error:
-            raise TaskError(f"{config.at('filter_list')}: {error}") from error
-        made.append(each)
+        if name in [each.name for each in made]:
+            raise TaskError(f"{config.at(f'filter_list[{number}].name')}: found filter {name!r} twice; rename one")
+        for place, step in enumerate(steps):
+            key = f"filter_list[{number}].filter[{place}]"
+            _refuse_code(step, config=config, key=key)
+            try:
+                filters.check(Filter(name, (step,)))
+            except TaskError as error:
+                raise TaskError(f"{config.at(key)}: {error}") from error
+        made.append(Filter(name, tuple(steps)))
     if not made and cast(int | None, config.values.get("repeats") or 1) != 1:
         made.append(Filter(UNNAMED, ({"function": "take_first"},)))
     return tuple(made)
@@ -249,6 +284,8 @@ def _refuse_code(step: object, *, config: Config, key: str) -> None:
     if not isinstance(step, dict):
         raise TaskError(f"{config.at(key)}: found {found(step)} among its entries, expected a mapping")
     for name, value in step.items():
+        for _, inner in keys.functions(value, key=name):
+            raise TaskError(f"{config.at(key)}: found !function {inner.name} within {name!r}, expected a value")
         if isinstance(value, Function):
             raise TaskError(
                 f"{config.at(key)}: {name!r} is the Python function {value.name}, and evalkit scores by its own; "
@@ -263,12 +300,13 @@ def _metrics(task: Task, config: Config) -> tuple[str, ...]:
         specs = lm_eval_names.specs(output_type=output, delimiter=delimiter, is_partial=is_partial)
     else:
         specs = []
-        for entry in config.entries("metric_list"):
-            _refuse_code(entry, config=config, key="metric_list")
+        for number, entry in enumerate(config.entries("metric_list")):
+            key = f"metric_list[{number}]"
+            _refuse_code(entry, config=config, key=key)
             try:
                 specs += lm_eval_names.spec_of(entry, output_type=output, delimiter=delimiter, is_partial=is_partial)
             except TaskError as error:
-                raise TaskError(f"{config.at('metric_list')}: {error}") from error
+                raise TaskError(f"{config.at(key)}: {error}") from error
     if not specs:
         raise TaskError(f"{config.at('metric_list')}: found no metric, expected at least one")
     names = dict.fromkeys(specs)
@@ -277,27 +315,33 @@ def _metrics(task: Task, config: Config) -> tuple[str, ...]:
     return tuple(f"{name}@{each.name}" for each in task.filters for name in names)
 
 
-def _numbered(task: Task, config: Config) -> Task:
-    """Return the task with choices that are its questions, as doc_to_text gives the place of the right one."""
-    assert task.pool is not None
-    task = replace(
-        task,
-        kind="partial",
-        source=replace(task.source, settings={**task.source.settings, "has_numbered_text": True}),
-        pool=replace(task.pool, settings={**task.pool.settings, "has_numbered_text": True}),
-    )
-    return replace(task, metrics=_metrics(task, config))
-
-
-def _as_documents_say(config: Config, task: Task) -> Task:
-    """Look at the first document where only that tells whether doc_to_text gives a text or the place of a choice."""
-    if task.kind != "choice" or not rendering.may_give_number(config.values["doc_to_text"]):
-        return task
+def _metrics_or_reason(task: Task, config: Config, *, kind: RequestKind) -> list[str] | str:
+    """List the metrics of a task of this kind, or say why it has none."""
     try:
-        is_numbered = documents.has_numbered_text(task.source)
-    except DataError:  # which is told where the examples are loaded
-        return task
-    return _numbered(task, config) if is_numbered else task
+        return list(_metrics(replace(task, kind=kind), config))
+    except TaskError as error:
+        return str(error)
+
+
+def _with_setting(task: Task, name: str, value: object) -> Task:
+    """Return the task with a setting for its documents and its demonstrations."""
+
+    def changed(source: Source) -> Source:
+        return replace(source, settings={**source.settings, name: value})
+
+    # A pool of another kind is evalkit's own data, which has no such setting.
+    pool = changed(task.pool) if task.pool is not None and task.pool.kind == "lm_eval" else task.pool
+    return replace(task, source=changed(task.source), pool=pool)
+
+
+def _of_kind(task: Task, *, is_numbered: bool) -> Task:
+    """Return the task with choices that are its questions where doc_to_text gives the place of the right one."""
+    kind: RequestKind = "partial" if is_numbered else "choice"
+    metrics = cast(Mapping[str, list[str] | str], task.source.settings[METRICS])[kind]
+    if isinstance(metrics, str):
+        raise TaskError(metrics)
+    task = _with_setting(task, "has_numbered_text", is_numbered)
+    return replace(task, kind=kind, metrics=tuple(metrics))
 
 
 def _version(config: Config) -> int:

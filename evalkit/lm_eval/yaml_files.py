@@ -16,7 +16,6 @@ from evalkit.registry import suggest
 
 FUNCTION = "!function"
 INCLUDE = "include"
-DEEPEST = 6  # mappings and lists within each other whose keys have lines of their own
 NOT_INHERITED = ("task_list",)  # says something of the included file alone
 SHIPPED = "lm_eval/tasks"  # where lm_eval's own files lie, which is all that messages say of them
 
@@ -101,7 +100,7 @@ def parse(text: str | bytes, *, folder: str, is_strict: bool = False) -> tuple[o
         if node is None:
             return None, {}
         lines: dict[str, int] = {}
-        _walk(node, name="", lines=lines, above=(), is_strict=is_strict)
+        _walk(node, name="", lines=lines, seen=set(), is_strict=is_strict)
         return loader.construct_document(node), lines
     finally:
         loader.dispose()
@@ -120,10 +119,11 @@ def _function(loader: _Loader, node: yaml.ScalarNode) -> Function:
 _Loader.add_constructor(FUNCTION, _function)
 
 
-def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], above: tuple[int, ...], is_strict: bool) -> None:
+def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], seen: set[int], is_strict: bool) -> None:
     """Enter the lines of the keys below a node into `lines`; what only aliases lead to again is left out."""
-    if len(above) > DEEPEST or id(node) in above:
+    if id(node) in seen:
         return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         own: set[str] = set()
         for key, value in node.value:
@@ -136,12 +136,12 @@ def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], above: tuple[int
             full = f"{name}.{key.value}" if name else key.value
             lines[full] = line
             if not isinstance(value, yaml.ScalarNode):
-                _walk(value, name=full, lines=lines, above=(*above, id(node)), is_strict=is_strict)
+                _walk(value, name=full, lines=lines, seen=seen, is_strict=is_strict)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             lines[f"{name}[{number}]"] = value.start_mark.line + 1
             if not isinstance(value, yaml.ScalarNode):
-                _walk(value, name=f"{name}[{number}]", lines=lines, above=(*above, id(node)), is_strict=is_strict)
+                _walk(value, name=f"{name}[{number}]", lines=lines, seen=seen, is_strict=is_strict)
 
 
 def _merged(path: Path, *, above: tuple[Path, ...]) -> Keys:
