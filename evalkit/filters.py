@@ -78,9 +78,27 @@ def check(each: Filter) -> None:
             raise TaskError(f"filter {each.name!r}: {error}") from error
 
 
+def left(each: Filter, *, answers: int) -> int:
+    """Count what a filter leaves of so many answers an example. Raises TaskError where a step needs more of them."""
+    for settings in each.steps:
+        match settings[FUNCTION]:
+            case "take_first" | "majority_vote":
+                answers = min(answers, 1)
+            case "take_first_k":
+                wanted = settings["k"]
+                assert isinstance(wanted, int)  # as `check` holds it to be
+                if wanted > answers:
+                    raise TaskError(
+                        f"filter {each.name!r}: function 'take_first_k': found {answers} answers an example, expected "
+                        f"{wanted} or more; raise the task's 'repeats'"
+                    )
+                answers = wanted
+    return answers
+
+
 def regex(*, regex_pattern: str = ANSWER, group_select: int = 0, fallback: str = INVALID) -> Step:
     """Find an expression: the first of its groups that is not empty, else the fallback."""
-    pattern = _compiled(regex_pattern)
+    pattern = _compiled(regex_pattern, of="regex_pattern")
 
     def found(text: str) -> str:
         groups = _find(pattern, text, group_select)
@@ -102,7 +120,8 @@ def multi_choice_regex(
 
     The choices are those of the field `choices`; what is to be ignored is taken out of them and of the text.
     """
-    pattern, ignored = _compiled(regex_pattern), [_compiled(each) for each in regexes_to_ignore or ()]
+    pattern = _compiled(regex_pattern, of="regex_pattern")
+    ignored = [_compiled(each, of="regexes_to_ignore") for each in regexes_to_ignore or ()]
 
     def reduced(text: str) -> str:
         for each in ignored:
@@ -192,17 +211,8 @@ def take_first() -> Step:
 
 
 def take_first_k(*, k: int) -> Step:
-    """Take the first k answers."""
-
-    def step(answers: Sequence[Completion], _: Fields) -> list[Completion]:
-        if len(answers) < k:
-            raise TaskError(
-                f"filter function 'take_first_k': found {len(answers)} answers an example, expected {k} or more; "
-                "raise the task's 'repeats'"
-            )
-        return list(answers[:k])
-
-    return step
+    """Take the first k answers, of which `left` has seen that there are so many."""
+    return lambda answers, _: list(answers[:k])
 
 
 def majority_vote() -> Step:
@@ -267,11 +277,11 @@ def _choices(fields: Fields) -> list[str]:
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str, *, of: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise TaskError(f"setting: found {pattern!r}, expected a regular expression: {error}") from error
+        raise TaskError(f"setting {of!r}: found {pattern!r}, expected a regular expression: {error}") from error
 
 
 @cache

@@ -84,6 +84,14 @@ class ScoresTotals(Protocol):
 
 
 @runtime_checkable
+class ChecksExamples(Protocol):
+    """A metric that cannot score every example of its kind of request."""
+
+    def complaint(self, example: Example) -> str | None:
+        """Say what of the example keeps it from being scored, before any model is asked; None where nothing does."""
+
+
+@runtime_checkable
 class Signed(Protocol):
     """A metric with a signature of its own, which stands beside the score."""
 

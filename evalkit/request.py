@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from evalkit import metric_spec
-from evalkit.errors import TaskError
+from evalkit import filters, metric_spec
+from evalkit.errors import DataError, TaskError
+from evalkit.interfaces import ChecksExamples
 from evalkit.prompt import answers, continuation, kinds
 from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, RequestKind, Rolling, Task
 from evalkit.text import generator
 
-REDUCING = ("majority_vote", "take_first")  # steps of filters that leave one completion
 BESIDE: Mapping[RequestKind, frozenset[RequestKind]] = {  # what can be asked where prompts are laid out for a kind
     "generate": frozenset({"generate", "loglikelihood"}),
     "choice": frozenset({"choice", "unconditional"}),
@@ -30,8 +30,42 @@ def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> Mapping
     return {kind: tuple(_requests(kind, task, example, prompt, seed=seed)) for kind in kinds(task.metrics)}
 
 
-def check_metrics(task: Task) -> None:
-    """Raise TaskError where a metric cannot score what the task asks for."""
+def check(task: Task, examples: Sequence[Example]) -> None:
+    """Raise TaskError where a metric cannot score what the task asks for, DataError where it cannot for an example."""
+    _check_metrics(task)
+    for name in task.metrics:
+        metric = metric_spec.load(name)
+        if isinstance(metric, ChecksExamples):
+            for example in examples:
+                if complaint := metric.complaint(example):
+                    raise DataError(f"{_place(task, example)}: {complaint}")
+    for example in examples:
+        if not all(_scored(task, example)):
+            raise DataError(
+                f"{_place(task, example)}: found an empty answer whose likelihood is asked for, expected some text; "
+                "fill it in, or leave the row out"
+            )
+
+
+def _place(task: Task, example: Example) -> str:
+    return f"{task.name}: {example.place or f'example {example.id!r}'}"
+
+
+def _scored(task: Task, example: Example) -> Sequence[str]:
+    """List the texts of an example whose likelihood is asked for."""
+    match task.kind:
+        case "choice":
+            return answers(task, example)
+        case "partial":
+            return (example.ending or "",)
+        case "loglikelihood":
+            return example.targets[:1]
+    return ()
+
+
+def _check_metrics(task: Task) -> None:
+    for each in task.filters:
+        filters.left(each, answers=task.repeats)
     for name in task.metrics:
         _check_repeats(task, name)
         for kind in metric_spec.load(name).needs:
@@ -45,11 +79,12 @@ def check_metrics(task: Task) -> None:
 def _check_repeats(task: Task, name: str) -> None:
     """Raise TaskError where a metric would be given several completions."""
     wanted = metric_spec.parse(name).filter
-    steps = [step["function"] for each in task.filters if each.name == wanted for step in each.steps]
-    if task.repeats > 1 and "generate" in metric_spec.load(name).needs and not {*REDUCING} & {*steps}:
+    left = [filters.left(each, answers=task.repeats) for each in task.filters if each.name == wanted]
+    number = left[0] if left else task.repeats
+    if number > 1 and "generate" in metric_spec.load(name).needs:
         raise TaskError(
-            f"{task.name}: metric {name!r} scores one completion, found {task.repeats} an example; name a filter after "
-            f"an @ that has one of the steps {', '.join(REDUCING)}"
+            f"{task.name}: metric {name!r} scores one completion, found {number} an example; name a filter after an @ "
+            "that has the step take_first or majority_vote"
         )
 
 

@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
 
-from evalkit import registry
+from evalkit import registry, text_file
 from evalkit.errors import DataError
 
 Row: TypeAlias = dict[str, object]
@@ -96,7 +96,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[Place, Row]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    text = _read_text(path)
+    text = text_file.read(path)
     if not text.lstrip().startswith("["):  # many files of lines are called .json
         yield from _jsonl_rows(path)
         return
@@ -150,7 +150,7 @@ class _Tabs(csv.Dialect):
 
 def _cells(path: Path, *, name: str, dialect: type[csv.Dialect]) -> Iterator[tuple[Place, Row]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses passages over 128 KiB
-    reader = csv.reader(StringIO(_read_text(path), newline=""), dialect, strict=True)
+    reader = csv.reader(StringIO(text_file.read(path), newline=""), dialect, strict=True)
     try:
         header = next(reader, [])
         if len(set(header)) != len(header):
@@ -167,7 +167,7 @@ def _cells(path: Path, *, name: str, dialect: type[csv.Dialect]) -> Iterator[tup
 
 
 def _text_rows(path: Path) -> Iterator[tuple[Place, Row]]:
-    text = _read_text(path)
+    text = text_file.read(path)
     if not text.strip():
         raise DataError(f"{path}: found a blank file, expected a document")
     yield str(path), {"text": text}
@@ -225,26 +225,13 @@ def _lines(path: Path) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                raise DataError(_not_utf8(f"{path}:{number}", error)) from error
+                raise DataError(text_file.not_utf8(f"{path}:{number}", error)) from error
 
 
 def _count_lines(path: Path) -> int:
     _check_file(path)
     with _named(path), path.open("rb") as lines:
         return sum(1 for _ in lines)
-
-
-def _read_text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(_not_utf8(f"{path}:{line}", error)) from error
-
-
-def _not_utf8(place: Place, error: UnicodeDecodeError) -> str:
-    return f"{place}: found the byte 0x{error.object[error.start]:02x}, which is not UTF-8; save the file as UTF-8"
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[Place, Row]]]] = {

@@ -85,7 +85,7 @@ def run(
     # A mistake in a flag, a task or its data shows before a model is loaded.
     assignments = gather(settings, say=say)
     for assignment in assignments:
-        request.check_metrics(assignment.task)
+        request.check(assignment.task, assignment.examples)
     if settings.out is not None:
         manifest.check(settings.out)
     model = load_model()

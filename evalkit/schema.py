@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from evalkit import decoding, filters, metric_spec, registry, signatures
 from evalkit.errors import TaskError
@@ -15,6 +15,16 @@ GROUP_KEYS = ("summary", "tasks")  # keys of a file as a whole
 
 Positive = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _refuse_other(value: object) -> object:
+    """Refuse what is neither text nor a number, in one complaint where a union of types makes one for each."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("text or a number")
+    return value
+
+
+TextOrNumber = Annotated[str | int | float, BeforeValidator(_refuse_other)]
 
 
 class Checked(BaseModel):
@@ -63,7 +73,7 @@ class Entry(Checked):
     columns: dict[str, Text] = {}
     choices: list[Text] = []
     target: Text | None = None
-    fields: dict[str, str | int | float] = {}
+    fields: dict[str, TextOrNumber] = {}
     answer_context: Text | None = None
     filters: list[FilterKeys] = []
     repeats: Annotated[int, Field(ge=1, le=1024)] = 1

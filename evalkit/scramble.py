@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from evalkit import resources, rows
+from evalkit import resources, rows, text_file
 from evalkit.errors import DataError, TaskError
 from evalkit.records import Example
 from evalkit.registry import suggest
@@ -103,7 +103,7 @@ def _words(location: str | None) -> tuple[str, ...]:
         folder = resources.folder("tasks")
         return _of_texts(str(row[column]) for name, column in SAMPLE for _, row in rows.read(folder / name))
     path = Path(location)
-    return _of_tokenizer(path) if path.suffix == ".json" else _of_texts([_read(path)])
+    return _of_tokenizer(path) if path.suffix == ".json" else _of_texts([text_file.read(path)])
 
 
 def _of_texts(texts: Iterable[str]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _of_texts(texts: Iterable[str]) -> tuple[str, ...]:
 def _of_tokenizer(path: Path) -> tuple[str, ...]:
     """Take the words among a tokenizer's tokens: those that begin with a space, in GPT-2's or SentencePiece's form."""
     try:
-        vocabulary = json.loads(_read(path))["model"]["vocab"]
+        vocabulary = json.loads(text_file.read(path))["model"]["vocab"]
         if isinstance(vocabulary, dict):
             tokens = sorted(vocabulary, key=lambda token: int(vocabulary[token]))
         else:  # SentencePiece's unigram models have a list of tokens with their scores
@@ -126,12 +126,3 @@ def _of_tokenizer(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: found no vocabulary, expected a tokenizer.json; or give a text file") from error
     found = (token[1:] for token in tokens if isinstance(token, str) and token[:1] in {"Ġ", "▁"})
     return tuple(dict.fromkeys(word for word in found if WORD.fullmatch(word)))[:MOST]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: found byte {error.start} that is not UTF-8; save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

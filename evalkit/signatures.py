@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 
@@ -61,7 +62,8 @@ def check(
 def mismatch(error: Mapping[str, Any]) -> str:  # Any: pydantic's own record of what it found
     """Say in words what pydantic found, and what it expected."""
     value = error["input"]
-    expected = EXPECTED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    own = re.sub("^(Input should be|Value error,) ", "", error["msg"])
+    expected = EXPECTED.get(error["type"], own)
     quotes = "; put it in quotes" if error["type"] == "string_type" and isinstance(value, bool | int | float) else ""
     return f"found {found(value)}, expected {expected}{quotes}"
 

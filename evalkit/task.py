@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from evalkit import registry, resources
+from evalkit import registry, resources, text_file
 from evalkit.errors import TaskError
 from evalkit.records import Decoding, Filter, Source, Task
 
@@ -119,7 +119,7 @@ def locate(name: str) -> tuple[Path, str, str | None]:
 
 
 def _read(path: Path, shown: str) -> dict[str, Any]:  # Any: checked by load
-    text = _read_text(path, shown)
+    text = text_file.read(path, shown=shown, error=TaskError)
     try:
         data = _parse(text, shown)
     except yaml.MarkedYAMLError as error:
@@ -143,15 +143,6 @@ def _parse(text: str, shown: str) -> object:
     finally:
         loader.dispose()
     return data
-
-
-def _read_text(path: Path, shown: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{shown}: found byte {error.start} that is not UTF-8; save the file as UTF-8") from error
-    except OSError as error:
-        raise TaskError(f"{shown}: cannot be read: {error.strerror}") from error
 
 
 def _refuse_repeats(node: yaml.Node | None, *, shown: str, seen: set[int]) -> None:
@@ -272,6 +263,6 @@ def _template(name: str, *, path: Path, shown: str, key: str) -> str:
         known = [each.stem for each in resources.folder("prompts").glob("*.jinja")]
         if name not in known:
             raise TaskError(f"{shown}: key '{key}': unknown template {name!r}; {registry.suggest(name, known)}")
-    text = _read_text(file, called)
+    text = text_file.read(file, shown=called, error=TaskError)
     templates.check(text, name=called)
     return text

@@ -89,7 +89,7 @@ def check(text: str, *, name: str) -> None:
     try:
         environment().from_string(text)  # compiles, which finds unknown filters too
     except TemplateSyntaxError as error:
-        raise TaskError(f"{name}:{error.lineno}: broken template: {error.message}") from error
+        raise TaskError(f"{name}: line {error.lineno}: broken template: {error.message}") from error
 
 
 def render(text: str, fields: Mapping[str, object], *, shown: str, of: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from evalkit.errors import DataError
-from evalkit.interfaces import Metric
+from evalkit.interfaces import ChecksExamples, Metric
 from evalkit.metrics.classification import BrierScore, F1OfClasses, MatthewsCorrelation
 from evalkit.records import Example, LogProb
 
@@ -61,8 +61,8 @@ def test_f1_is_0_where_the_second_choice_is_neither_told_nor_right() -> None:
 
 
 def test_f1_wants_two_choices() -> None:
-    with pytest.raises(DataError, match="example 'e7': found 3 choices, expected 2"):
-        statistics(F1OfClasses(), 0, told(0, of=3))
+    complaint = F1OfClasses().complaint(Example("e7", {}, (" no",), choices=CHOICES))
+    assert complaint == "found 3 choices, expected 2 for the F1 of the second choice"
 
 
 def test_the_brier_score_is_the_squared_distance_from_the_truth() -> None:
@@ -75,7 +75,7 @@ def test_the_brier_score_is_the_squared_distance_from_the_truth() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("targets", "count"), [((), 0), ((" no", " yes"), 2), ((" other",), 0)])
-def test_exactly_one_choice_is_right(metric: Metric, targets: tuple[str, ...], count: int) -> None:
-    responses = [LogProb(-1.0, tokens=1, bytes=1, is_greedy=False, boundary_merged=False)] * 2
-    with pytest.raises(DataError, match=f"example 'e7': found {count} right choices, expected 1"):
-        metric.statistics(Example("e7", {}, targets, choices=CHOICES[:2]), responses)
+def test_exactly_one_choice_is_right(metric: ChecksExamples, targets: tuple[str, ...], count: int) -> None:
+    complaint = metric.complaint(Example("e7", {}, targets, choices=CHOICES[:2]))
+    assert complaint is not None
+    assert complaint.startswith(f"found {count} right choices, expected 1 for the ")

@@ -130,8 +130,10 @@ def test_a_wrong_step_is_refused_in_one_line(step: Mapping[str, object], message
 
 
 def test_too_few_answers_for_k_are_refused() -> None:
-    with pytest.raises(TaskError, match="found 1 answers an example, expected 2 or more"):
-        applied([{"function": "take_first_k", "k": 2}], ["a"])
+    steps = ({"function": "lowercase"}, {"function": "take_first_k", "k": 3}, {"function": "take_first_k", "k": 4})
+    assert filters.left(Filter("f", steps[:2]), answers=5) == 3
+    with pytest.raises(TaskError, match=r"filter 'f': .*found 3 answers an example, expected 4 or more"):
+        filters.left(Filter("f", steps), answers=5)
 
 
 def test_choices_by_letter_need_the_field_choices() -> None:

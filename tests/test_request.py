@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from evalkit import prompt, request
-from evalkit.errors import TaskError
-from evalkit.records import Decoding, Example, Generate, LogLikelihood, Task
+from evalkit.errors import DataError, TaskError
+from evalkit.records import Decoding, Example, Filter, Generate, LogLikelihood, RequestKind, Task
 from tests.conftest import count_pieces, item
 
 
@@ -77,7 +77,33 @@ def test_partial_evaluation_asks_for_one_ending_after_each_choice(quiz: Task) ->
 
 def test_a_metric_that_cannot_score_the_task_is_named(quiz: Task) -> None:
     with pytest.raises(TaskError, match="metric 'accuracy' scores requests of kind 'choice', found a task of kind"):
-        request.check_metrics(replace(quiz, metrics=("accuracy",)))
+        request.check(replace(quiz, metrics=("accuracy",)), [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "choices", "message"),
+    [
+        ("choice", "accuracy", ("", " no"), "test.jsonl:3: found an empty answer"),
+        ("loglikelihood", "greedy_match", (), "test.jsonl:3: found an empty answer"),
+        ("choice", "f1_classes", ("a", "", "c"), "test.jsonl:3: found 3 choices, expected 2"),
+    ],
+)
+def test_an_example_that_cannot_be_scored_is_named_with_its_place(
+    quiz: Task, kind: RequestKind, metric: str, choices: tuple[str, ...], message: str
+) -> None:
+    task = replace(quiz, kind=kind, metrics=(metric,), is_verbatim=True)
+    bad = replace(item(1), targets=("",), choices=choices, place="test.jsonl:3")
+    with pytest.raises(DataError, match=f"quiz: {message}"):
+        request.check(task, [replace(item(2), choices=(" yes", " no")), bad])
+
+
+def test_a_filter_must_be_left_with_enough_answers(quiz: Task) -> None:
+    first_two = Filter("few", ({"function": "take_first_k", "k": 2},))
+    with pytest.raises(TaskError, match="found 1 answers an example, expected 2 or more; raise the task's 'repeats'"):
+        request.check(replace(quiz, filters=(first_two,)), [])
+    task = replace(quiz, filters=(first_two,), repeats=3, metrics=("exact_match@few",))
+    with pytest.raises(TaskError, match="scores one completion, found 2 an example"):
+        request.check(task, [])
 
 
 def test_choices_are_asked_in_their_order(quiz: Task) -> None:

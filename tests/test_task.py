@@ -118,6 +118,12 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
         ("", "copa.yaml: found no mapping"),
         ("- a\n", "copa.yaml: found no mapping"),
         (COPA + "max_tokens: 2000000\n", "copa.yaml: key 'max_tokens': found 2000000, expected less than or equal to"),
+        (COPA + "fields: {a: [1]}\n", "copa.yaml: key 'fields.a': found a list, expected text or a number"),
+        (COPA + "target: '{% if %}'\n", "copa.yaml: key 'target': line 1: broken template: "),
+        (
+            COPA + "filters: [{name: a, steps: [{function: regex, regex_pattern: '('}]}]\n",
+            "copa.yaml: filter 'a': setting 'regex_pattern': found '(', expected a regular expression",
+        ),
         (COPA + "tasks: {}\n", "copa.yaml: key 'tasks': found an empty mapping, expected at least one subtask"),
         (COPA + "tasks: [a]\n", "copa.yaml: key 'tasks': found a list"),
         (COPA + "tasks: {a: {stpo: []}}\n", "copa.yaml: task 'a': unknown key 'stpo'; did you mean 'stop'?"),
@@ -144,7 +150,7 @@ def test_settings_are_held_against_the_generator(tmp_path: Path, source: str, ex
 
 
 def test_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
-    assert message(tmp_path, COPA, template="{{ a }}\n{% if %}").startswith("copa.jinja:2: broken template: ")
+    assert message(tmp_path, COPA, template="{{ a }}\n{% if %}").startswith("copa.jinja: line 2: broken template: ")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_unknown_name_gets_a_suggestion(name: str, expected: str) -> None:
 def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     path = tmp_path / "copa.yaml"
     path.write_bytes(b"title: caf\xe9\n")
-    with pytest.raises(TaskError, match="byte 10 that is not UTF-8"):
+    with pytest.raises(TaskError, match=":1: found the byte 0xe9, which is not UTF-8"):
         task.load(path)
 
 

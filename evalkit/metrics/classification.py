@@ -33,9 +33,13 @@ class MatthewsCorrelation:
     def statistics(self, example: Example, responses: Sequence[Response]) -> tuple[float, ...]:
         """Mark whether the example is right, its right class and the one told: 1 + C + C numbers for C classes."""
         totals = _totals(example, responses, metric=self.name)
-        right, told = _right(example, metric=self.name), likeliest(totals)
+        right, told = _right(example), likeliest(totals)
         classes = range(len(totals))
         return float(right == told), *(float(c == right) for c in classes), *(float(c == told) for c in classes)
+
+    def complaint(self, example: Example) -> str | None:
+        """Refuse examples with other than one right choice."""
+        return _complaint(example, metric=self.name)
 
     def score_totals(self, totals: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
         """Compute the correlation from the counts of right examples, right classes and told ones."""
@@ -69,11 +73,14 @@ class F1OfClasses:
 
     def statistics(self, example: Example, responses: Sequence[Response]) -> tuple[float, ...]:
         """Mark whether the second choice is told and right, and how often it is either: 0, 1 or 2."""
-        totals = _totals(example, responses, metric=self.name)
-        if len(totals) != 2:
-            raise DataError(f"example {example.id!r}: found {len(totals)} choices, expected 2 for the {self.name}")
-        right, told = _right(example, metric=self.name), likeliest(totals)
+        right, told = _right(example), likeliest(_totals(example, responses, metric=self.name))
         return float(right == told == 1), float(right + told)
+
+    def complaint(self, example: Example) -> str | None:
+        """Refuse examples of other than two choices."""
+        if len(example.choices) != 2:
+            return f"found {len(example.choices)} choices, expected 2 for the {self.name}"
+        return _complaint(example, metric=self.name)
 
     def score_totals(self, totals: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ARG002
         """Compute 2 TP / (2 TP + FP + FN)."""
@@ -102,8 +109,12 @@ class BrierScore:
         totals = np.asarray(_totals(example, responses, metric=self.name))
         weights = np.exp(totals - totals.max())
         probabilities = weights / weights.sum()
-        probabilities[_right(example, metric=self.name)] -= 1
+        probabilities[_right(example)] -= 1
         return (float((probabilities**2).sum()),)
+
+    def complaint(self, example: Example) -> str | None:
+        """Refuse examples with other than one right choice."""
+        return _complaint(example, metric=self.name)
 
     def score_totals(self, totals: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average the examples' scores."""
@@ -121,9 +132,11 @@ def _totals(example: Example, responses: Sequence[Response], *, metric: str) -> 
     return [answer.total for answer in answers]
 
 
-def _right(example: Example, *, metric: str) -> int:
-    """Return the place of the right choice, the first of equal texts."""
+def _complaint(example: Example, *, metric: str) -> str | None:
     right = {choice for choice in example.choices if choice in example.targets}
-    if len(right) != 1:
-        raise DataError(f"example {example.id!r}: found {len(right)} right choices, expected 1 for the {metric}")
-    return example.choices.index(right.pop())
+    return None if len(right) == 1 else f"found {len(right)} right choices, expected 1 for the {metric}"
+
+
+def _right(example: Example) -> int:
+    """Return the place of the right choice, the first of equal texts."""
+    return next(place for place, choice in enumerate(example.choices) if choice in example.targets)
