@@ -21,14 +21,13 @@ prompt: the context is shown as it stands and the completion is the target.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
-from evalkit import hub_access, hub_place, registry, rows, templates
-from evalkit.errors import DataError, HubError, UsageError
+from evalkit import hub, hub_place, registry, rows, templates
+from evalkit.errors import DataError, UsageError
 from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
@@ -319,26 +318,9 @@ def _columns_found(row: Row) -> str:
 
 
 def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
-    hub_access.prepare()
-    import datasets
-
-    # It tells of every retry, and the one line that is raised in the end says it all.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    split = str(source.settings.get("split", "test"))
-    try:
-        # No code of a dataset is ever run: trust_remote_code keeps its default, False.
-        loaded = datasets.load_dataset(
-            source.location,
-            source.settings.get("config"),
-            split=split,
-            revision=source.settings.get("revision"),
-        )
-    except Exception as error:  # the libraries beneath raise dozens of kinds, none with a common base
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HubError(
-            f"{source.location}: no such file or folder here, and split {split!r} of a hub dataset of this name "
-            f"cannot be loaded: {reason.rstrip('.')}; check name and network, or give a file of examples with --data"
-        ) from error
+    named = source.settings
+    split = str(named.get("split", "test"))
+    loaded = hub.load(source.location, split=split, name=named.get("config"), revision=named.get("revision"))
     for number, row in enumerate(loaded, start=1):
         place = f"{source.location}, split {split}, row {number}"
         yield place, rows.checked(row, place=place)

@@ -139,7 +139,11 @@ def counted_range() -> Callable[..., range]:
 @lru_cache(maxsize=64)
 def compiled(text: str) -> Compiled:
     """Compile a template once."""
-    made = environment()
+    return compile_in(environment(), text)
+
+
+def compile_in(made: Sandbox, text: str) -> Compiled:
+    """Compile a template in an environment of these or other options. Raises TaskError."""
     try:
         fields = meta.find_undeclared_variables(made.parse(text))
         return Compiled(made.from_string(text), frozenset(fields - set(made.globals)))

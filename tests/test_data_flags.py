@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import hub_access
+from evalkit import hub
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Completion
 from tests.test_cli import call
@@ -121,10 +121,10 @@ def test_a_server_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyP
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    hub_access.prepare.cache_clear()
-    hub_access.prepare()
+    hub.prepare.cache_clear()
+    hub.prepare()
     assert os.environ["HF_HUB_OFFLINE"] == "1"
-    hub_access.prepare.cache_clear()
+    hub.prepare.cache_clear()
 
 
 def test_repeats_are_voted_on_by_a_filter(tmp_path: Path) -> None:

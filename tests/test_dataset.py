@@ -236,7 +236,7 @@ except Exception as error:
     )
     first, second = done.stdout.splitlines()[-2:]
     assert first == "[' a0', ' a1', ' a2', ' a3', ' a4']"
-    assert second.startswith("HubError nobody/nothing: no such file or folder here, and split 'test' of a hub dataset")
+    assert second.startswith("HubError nobody/nothing: split 'test' of a dataset of this name")
 
 
 def test_sample_keeps_order_and_nests_and_depends_on_its_seed() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from evalkit import hub_access, rows
+from evalkit import hub, rows
 from evalkit.errors import DataError
 from evalkit.lm_eval import code, rendering, yaml_files
 from evalkit.lm_eval.rendering import Document
@@ -169,7 +168,7 @@ def _other(settings: Mapping[str, object]) -> list[rows.Row] | Any:  # Any: a da
     if data["kind"] == "hub":
         place = data["settings"]
         named = {"name": place.get("config"), "revision": place.get("revision")}
-        return _load(location, split=str(place.get("split", "test")), **named)
+        return hub.load(location, split=str(place.get("split", "test")), **named)
     raise DataError(
         f"{location}: found two files of lines, expected one file of the columns that {settings['shown']} reads"
     )
@@ -197,7 +196,7 @@ def _own(source: Source) -> Any:  # Any: a datasets.Dataset, or what a task's ow
     elif (folder / path).exists():
         path = str(folder / path)
     try:
-        return _load(path, name=settings.get("dataset_name"), split=split, **given)
+        return hub.load(path, split=split, name=settings.get("dataset_name"), is_local=_is_local(path, given), **given)
     except DataError:
         _name_fault(settings)
         raise
@@ -253,26 +252,6 @@ def _beside(place: object, folder: Path) -> Any:  # Any: of the form of what is 
 
 def _matches(folder: Path, pattern: str) -> Iterable[Path]:
     return folder.glob(pattern) if "*" in pattern and not Path(pattern).is_absolute() else ()
-
-
-def _load(path: str, *, split: str, **given: object) -> Any:  # Any: a datasets.Dataset
-    if not _is_local(path, given):
-        hub_access.prepare()
-    import datasets
-
-    # It tells of every retry, and the one line that is raised in the end says it all.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(path, split=split, **given)
-    except Exception as error:  # the libraries beneath raise dozens of kinds, none with a common base
-        config = f", configuration {given['name']!r}," if given.get("name") else ""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{path}: split {split!r}{config} of this dataset cannot be loaded: {reason.rstrip('.')}; check name and "
-            "network, or give a file of its documents with --data"
-        ) from error
 
 
 def _is_local(path: str, given: Mapping[str, object]) -> bool:

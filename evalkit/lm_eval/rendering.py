@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, meta
+from jinja2 import StrictUndefined
 
 from evalkit import templates
 from evalkit.errors import DataError, TaskError
@@ -301,12 +301,7 @@ def _rendered(template: str, document: Document, *, shown: str) -> str:
 @lru_cache(maxsize=256)
 def _compiled(text: str) -> templates.Compiled:
     """Compile a template once."""
-    made = _environment()
-    try:
-        fields = meta.find_undeclared_variables(made.parse(text))
-        return templates.Compiled(made.from_string(text), frozenset(fields - set(made.globals)))
-    except TemplateSyntaxError as error:
-        raise TaskError(f"template, line {error.lineno}: broken template: {error.message}") from error
+    return templates.compile_in(_environment(), text)
 
 
 @cache
