@@ -23,7 +23,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from evalkit.decoder import checkpoint, tokenizer
-from evalkit.decoder.generation import prefill
+from evalkit.decoder.cache import KVCache
 from evalkit.decoder.model import Decoder
 
 LEAST_SECONDS = 10.0  # of work between which a median is taken; a short piece of work is repeated more often
@@ -72,9 +72,18 @@ def alternate(sides: dict[str, Callable[[], object]], *, rounds: int) -> dict[st
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def decode(decoder: Decoder, prompts: list[list[int]], new: int) -> torch.Tensor:
+def prefill(decoder: Decoder, ids: torch.Tensor, *, capacity: int) -> tuple[KVCache, torch.Tensor]:
+    """Compute prompts (B, T); give their cache and the hidden states (B, d) of their ends."""
+    device, dtype = decoder.tokens.device, decoder.tokens.dtype
+    cache = KVCache(decoder.config, rows=len(ids), capacity=capacity, device=device, dtype=dtype)
+    hidden = decoder(ids, cache=cache, wanted=torch.full((len(ids), 1), ids.shape[1] - 1))[:, 0]
+    cache.set_lengths([ids.shape[1]] * len(ids))
+    return cache, hidden
+
+
+def decode(decoder: Decoder, ids: torch.Tensor, new: int) -> torch.Tensor:
     """Generate greedily as the engine does, without its bookkeeping of text."""
-    cache, hidden = prefill(decoder, prompts, capacity=len(prompts[0]) + new)
+    cache, hidden = prefill(decoder, ids, capacity=ids.shape[1] + new)
     tokens = [decoder.logits(hidden).argmax(-1)]
     for _ in range(new - 1):
         hidden = decoder(tokens[-1][:, None], cache=cache)[:, -1]
@@ -90,7 +99,6 @@ def compare(shape: Shape, batch: int, *, rounds: int) -> None:
     ids = torch.randint(
         1, shape.config["vocab_size"], (batch, shape.prompt), generator=torch.Generator().manual_seed(0)
     )
-    prompts = ids.tolist()
     attention = torch.ones_like(ids)
 
     def generate(count: int) -> torch.Tensor:
@@ -99,7 +107,7 @@ def compare(shape: Shape, batch: int, *, rounds: int) -> None:
         )[:, shape.prompt :]
 
     def last_logits() -> torch.Tensor:
-        return ours.logits(prefill(ours, prompts, capacity=shape.prompt)[1])
+        return ours.logits(prefill(ours, ids, capacity=shape.prompt)[1])
 
     with torch.inference_mode():
         torch.testing.assert_close(last_logits(), peer(ids).logits[:, -1], atol=1e-4, rtol=0)
@@ -113,9 +121,9 @@ def compare(shape: Shape, batch: int, *, rounds: int) -> None:
         )
         decodes = alternate(
             {
-                "ours": lambda: decode(ours, prompts, shape.new),
+                "ours": lambda: decode(ours, ids, shape.new),
                 "peer": lambda: generate(shape.new),
-                "ours, prefill": lambda: decode(ours, prompts, 1),
+                "ours, prefill": lambda: decode(ours, ids, 1),
                 "peer, prefill": lambda: generate(1),
             },
             rounds=rounds,

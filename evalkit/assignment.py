@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,16 +76,26 @@ def _tasks(settings: Settings, say: Say) -> tuple[Task, ...]:
     if settings.columns and settings.data is None:
         raise UsageError("--columns: found no --data, whose columns it could name; give both")
     return tuple(
-        dataset.with_data(each, settings.data, pool=settings.pool, columns=dict(settings.columns)) for each in tasks
+        dataset.with_data(each, settings.data, pool=settings.pool, columns=dict(settings.columns), by=settings.by)
+        for each in tasks
     )
 
 
 def _distinct(loaded: Iterable[Task]) -> tuple[Task, ...]:
-    """Leave out tasks that are named twice; UsageError for two different ones of a name."""
+    """Keep one of a task that is named twice, that of its group; UsageError for two different ones of a name."""
     tasks: dict[str, Task] = {}
     for each in loaded:
-        if tasks.setdefault(each.name, each) != each:
+        first = tasks.get(each.name, each)
+        if replace(first, group=each.group) != each:
             raise UsageError(f"--task: found two tasks called {each.name}; rename one, or run them one after the other")
+        if None not in (first.group, each.group) and first.group != each.group:
+            raise UsageError(
+                f"--task: found {each.name} in the groups {first.group} and {each.group}, expected it in one; run them "
+                "one after the other"
+            )
+        if first.group is None and each.group is not None:  # it stands with its group, whose mean it belongs to
+            tasks.pop(each.name, None)
+        tasks.setdefault(each.name, each)
     return tuple(tasks.values())
 
 

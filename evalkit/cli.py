@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
@@ -97,7 +97,7 @@ def run(
     device: DeviceFlag = None,
     dtype: DtypeFlag = None,
     by: ByFlag = None,
-    token_budget: TokenBudgetFlag = 16_384,
+    token_budget: TokenBudgetFlag = None,
     trust_task_code: TrustFlag = False,
     out: OutFlag = None,
 ) -> None:
@@ -306,11 +306,11 @@ def models() -> None:
     typer.echo(f"{'HUB ID':<12}a checkpoint of the Hugging Face hub, such as openai-community/gpt2")
 
 
-def load_model(name: str, *, device: str | None, dtype: str | None, window: int | None) -> LanguageModel:
+def load_model(name: str, **flags: Any) -> LanguageModel:  # Any: as evalkit.models.load.load takes them
     """Load the model that --model names."""
     from evalkit.models.load import load
 
-    return load(name, device=device, dtype=dtype, window=window)
+    return load(name, **flags)
 
 
 def main(arguments: Sequence[str] | None = None, *, load: Load = load_model) -> int:
@@ -358,7 +358,14 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _loader(context: typer.Context, settings: Settings) -> Callable[[], LanguageModel]:
     """Load the model of a run once it is needed."""
-    return partial(context.obj, settings.model, device=settings.device, dtype=settings.dtype, window=settings.window)
+    return partial(
+        context.obj,
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        window=settings.window,
+        token_budget=settings.token_budget,
+    )
 
 
 def _say(message: str, code: int) -> int:

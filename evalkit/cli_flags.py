@@ -110,4 +110,6 @@ OutFlag = Annotated[
     Path | None,
     typer.Option(metavar="DIR", parser=directory, help="The run's directory; without it, one under reports/."),
 ]
-TokenBudgetFlag = Annotated[int, typer.Option(help="Tokens of prompts and answers in a batch.")]
+TokenBudgetFlag = Annotated[
+    int | None, typer.Option(min=1, help="Tokens computed together; by default as many as suit the device.")
+]

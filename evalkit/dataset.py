@@ -27,7 +27,7 @@ from inspect import signature
 from pathlib import Path
 
 from evalkit import hub, hub_place, registry, rows, templates
-from evalkit.errors import DataError, UsageError
+from evalkit.errors import DataError, HubError, UsageError
 from evalkit.records import Example, Source, Task
 from evalkit.rows import Place, Row
 from evalkit.text import digest, generator, shuffled
@@ -62,11 +62,17 @@ def load(source: Source, *, task: Task) -> tuple[Example, ...]:
 
 
 def with_data(
-    task: Task, data: str | None, *, pool: str | None = None, columns: Mapping[str, str] | None = None
+    task: Task,
+    data: str | None,
+    *,
+    pool: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    by: str | None = None,
 ) -> Task:
     """Return the task on other data: a path, two line-aligned files with a comma between, or a dataset of the hub.
 
-    Without data for the pool, demonstrations come from the data itself, as only those surely have its form.
+    Without data for the pool, demonstrations come from the data itself, as only those surely have its form. `columns`
+    are of the names that the task reads, and of `by`, which its results are split by.
     """
     shown = task.pool
     if data is not None:
@@ -76,7 +82,7 @@ def with_data(
     if columns and task.source.kind == "lm_eval":
         raise UsageError(f"--columns: {task.name} names its columns in lm_eval's templates; change its file instead")
     if columns:
-        _check_names(task, columns)
+        _check_names(task, columns, by=by)
         own = None if columns.keys() & {*RIGHT} else task.target  # a column that is named goes before a template
         task = replace(task, columns={**task.columns, **columns}, target=own)
     if pool is not None:
@@ -88,11 +94,11 @@ def with_data(
     return lm_eval_tasks.decided(task)  # other data may tell otherwise whether the choices are its questions
 
 
-def _check_names(task: Task, columns: Mapping[str, str]) -> None:
-    """Raise UsageError for names that the task does not read."""
+def _check_names(task: Task, columns: Mapping[str, str], *, by: str | None) -> None:
+    """Raise UsageError for names that nothing reads."""
     texts = [each for each in (task.template, task.zero_shot_template, task.target) if each is not None]
     read = {name for text in texts for name in templates.compiled(text).fields}
-    known = {*task.columns, *ANSWERS, *IDENTITY, *read}
+    known = {*task.columns, *ANSWERS, *IDENTITY, *read, *([] if by is None else [by])}
     for name in columns:
         if name not in known:
             raise UsageError(f"--columns: {task.name} reads no {name!r}; {registry.suggest(name, known)}")
@@ -154,7 +160,7 @@ def _examples(rows: Iterable[tuple[Place, Row]], *, task: Task) -> Iterator[Exam
             raise DataError(f"{place}: missing column {absent[0]!r}; {_columns_found(row)}")
         column = task.columns.get("id", "id")
         if row.get(column) is None:
-            name = digest(row)
+            name = digest(raw)  # whatever the task's columns take out of it
             copies[name] = copies.get(name, 0) + 1
             if copies[name] > 1:  # equal rows: which is called the second does not matter
                 name = f"{name}-{copies[name]}"
@@ -213,10 +219,12 @@ def _inner(row: Row, columns: Iterable[str]) -> Row:
     """Take out cells of mappings: `translation.en` is what the column `translation` has under `en`."""
     found: Row = {}
     for column in columns:
-        cell: object = row
-        for key in column.split(".") if column not in row else ():
-            cell = cell.get(key) if isinstance(cell, dict) else None
-        if column not in row and cell is not None:
+        cell: object = None if column in row else row
+        for key in column.split("."):
+            if not isinstance(cell, dict) or key not in cell:
+                break
+            cell = cell[key]
+        else:
             found[column] = cell
     return found
 
@@ -320,7 +328,11 @@ def _columns_found(row: Row) -> str:
 def _hub_rows(source: Source) -> Iterator[tuple[Place, Row]]:
     named = source.settings
     split = str(named.get("split", "test"))
-    loaded = hub.load(source.location, split=split, name=named.get("config"), revision=named.get("revision"))
+    try:
+        loaded = hub.load(source.location, split=split, name=named.get("config"), revision=named.get("revision"))
+    except HubError as error:  # of a path that was taken for a dataset's name
+        said = str(error).removeprefix(f"{source.location}: ")
+        raise HubError(f"{source.location}: no such file or folder here, and {said}") from error.__cause__
     for number, row in enumerate(loaded, start=1):
         place = f"{source.location}, split {split}, row {number}"
         yield place, rows.checked(row, place=place)

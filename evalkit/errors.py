@@ -7,6 +7,8 @@
     │   └── HubError      a dataset that the hub does not give
     ├── WindowError       a prompt that cannot fit the model's window
     ├── CheckpointError   weights, configuration or tokenizer of a model
+    ├── ServerError       a server that cannot be reached, or whose answer cannot be used
+    │   └── StatusError   a server that refused a request
     ├── ModelMemoryError  the device has too little memory for the batch asked for
     └── StorageError      a run directory that cannot be written or belongs to another run
 
@@ -40,6 +42,18 @@ class WindowError(EvalkitError):
 
 class CheckpointError(EvalkitError):
     """Weights, configuration or tokenizer of a model cannot be used."""
+
+
+class ServerError(EvalkitError):
+    """A server cannot be reached, or its answer cannot be used."""
+
+
+class StatusError(ServerError):
+    """A server refused a request."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ModelMemoryError(EvalkitError):

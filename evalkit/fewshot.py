@@ -55,7 +55,7 @@ class Likeness:
 
     id: str
     cluster: str | None
-    words: tuple[str, ...]  # sorted
+    words: tuple[str, ...]  # of the question in the order of the alphabet, where `rare` is empty of the answers too
     rare: frozenset[str]  # without the pool's common words
     rarest: frozenset[str]  # so many of these that two sets with a similarity of NEAR share one (Bayardo 2007)
 

@@ -211,7 +211,9 @@ def take_first() -> Step:
 
 
 def take_first_k(*, k: int) -> Step:
-    """Take the first k answers, of which `left` has seen that there are so many."""
+    """Take the first k answers, of which `left` has seen that there are so many; TaskError for a k below 1."""
+    if k < 1:
+        raise TaskError(f"setting 'k': found {k}, expected 1 or more")
     return lambda answers, _: list(answers[:k])
 
 

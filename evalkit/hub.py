@@ -36,9 +36,10 @@ def load(
     except Exception as error:  # the libraries beneath raise dozens of kinds, none with a common base
         config = f", configuration {name!r}," if name else ""
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        advice = "check its files and splits" if is_local else "check name and network"
         raise HubError(
-            f"{path}: split {split!r}{config} of a dataset of this name cannot be loaded: {reason.rstrip('.')}; check "
-            "name and network, or give a file of its documents with --data"
+            f"{path}: split {split!r}{config} of a dataset of this name cannot be loaded: {reason.rstrip('.')}; "
+            f"{advice}, or give a file of its documents with --data"
         ) from error
 
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+OnResponse = Callable[[int, "Response"], None]  # the place of a request, from 0, and its response
+
+
+def ignore_response(_place: int, _response: Response) -> None:
+    """Tell nobody of a response."""
+
+
 class LanguageModel(Protocol):
     """A model that answers requests; back ends differ in nothing else."""
 
@@ -31,11 +38,11 @@ class LanguageModel(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each whole context, the start token included where the model has one."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests get equal responses.
 
-        Raises WindowError where a request exceeds the window, ModelMemoryError where the batch
-        exceeds the device's memory.
+        `on_response` is given each response as soon as it is there. Raises WindowError where a request exceeds the
+        window, ModelMemoryError where a single one exceeds the device's memory.
         """
 
 

@@ -32,6 +32,7 @@ FREE = (
     "pool",
     "by",
     "token_budget",
+    "call_tokens",
     "trust_task_code",
     "out",
 )  # settings that change no answer, or only through the hashes

@@ -196,7 +196,7 @@ class Result:
     estimate: Estimate | None  # None where no example could be scored
     skipped: int  # examples that do not fit the window at zero shots
     signature: str
-    spec: str = ""  # the metric as the task file has it; empty for a mean over tasks
+    spec: str | None  # the metric as the task file has it; None for a mean over tasks
     spread: float | None = None  # standard deviation of the scores of several seeds, in the estimate's unit
     baseline: float | None = None  # score of always giving the commonest answer, in the estimate's unit
 

@@ -62,7 +62,8 @@ def _result(fields: Mapping[str, Any]) -> Result:  # Any: JSON
     result = Result(**{**fields, "estimate": estimate})
     numbers = [result.shots, result.shots_used]
     numbers += [] if estimate is None else [estimate.value, estimate.low, estimate.high, estimate.n]
-    if not all(isinstance(each, int | float) for each in numbers) or not isinstance(result.task, str):
+    texts = [result.task, *([] if result.spec is None else [result.spec])]
+    if not all(isinstance(each, int | float) for each in numbers) or not all(isinstance(each, str) for each in texts):
         raise TypeError("found another type")
     return result
 

@@ -95,7 +95,7 @@ def run(
     directory = settings.out or manifest.default_directory(described)
     with manifest.claim(directory, described) as store:
         questions = ask(assignments, settings=settings, model=model, window=window, on_progress=on_progress)
-        batches = plan.batches(asks_of(questions), token_budget=settings.token_budget)
+        batches = plan.batches(asks_of(questions), token_budget=settings.call_tokens)
         answers = execute(batches, model, store=store, report=Reporter(questions, batches, on_progress))
 
         samples = [evaluate(question, answers) for question in questions]
@@ -217,7 +217,7 @@ class Reporter:
 def execute(
     batches: Sequence[Batch], model: LanguageModel, *, store: Store, report: Callable[[Iterable[str]], None]
 ) -> Mapping[str, Response]:
-    """Answer what is not answered yet, batch by batch, each kept as soon as it is there; returns all answers by key.
+    """Answer what is not answered yet, each answer kept as soon as it is there; returns all answers by key.
 
     Where the device runs out of memory the token budget is halved for what is left, which the plan does not notice.
     Raises ModelMemoryError where a single request is too large.
@@ -226,26 +226,28 @@ def execute(
     report(answers)
     budget: int | None = None  # None until the device has run out of memory
     for batch in batches:
-        waiting: list[Sequence[Ask]] = [[each for each in batch if each.key not in answers]]
+        waiting: list[Sequence[Ask]] = [batch]
         while waiting:
-            part = waiting.pop()
+            part = [each for each in waiting.pop() if each.key not in answers]
             if not part:
                 continue
             if budget is not None and len(part) > 1 and plan.tokens(part) > budget:
                 waiting += reversed(plan.halves(part))
                 continue
             try:
-                responses = model.answer([each.request for each in part])
+                with store.adding(model.fingerprint) as keep:
+
+                    def answered(place: int, response: Response, part: Sequence[Ask] = part) -> None:
+                        answers[part[place].key] = response
+                        keep(part[place].key, response)
+                        report([part[place].key])
+
+                    model.answer([each.request for each in part], on_response=answered)
             except ModelMemoryError as error:
                 if len(part) == 1:
                     raise too_large(part[0], error) from error
                 budget = max(plan.tokens(half) for half in plan.halves(part))
                 waiting.append(part)
-                continue
-            answered = {each.key: response for each, response in zip(part, responses, strict=True)}
-            store.add(model.fingerprint, answered.items())
-            answers |= answered
-            report(answered)
     return answers
 
 

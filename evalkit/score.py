@@ -133,7 +133,7 @@ def _means(group: str, tasks: Sequence[Assignment], own: Sequence[Result], scori
             estimate=average(estimates) if len(estimates) == len(tasks) else None,
             skipped=sum(result.skipped for result in results_here),
             signature=scoring.sign(tasks, [shots]),
-            spec="",
+            spec=None,
             spread=None,
             baseline=None,
         )

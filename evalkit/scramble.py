@@ -11,8 +11,9 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from evalkit import resources, rows, text_file
@@ -44,16 +45,22 @@ def examples(
         raise TaskError(f"scramble: unknown split {split!r}; {suggest(split, SPLITS)}")
     if n is not None and n < 1:
         raise TaskError(f"scramble: found n {n}, expected 1 or more")
-    chosen = [word for word in _words(words) if is_pool(word) == (split == "pool")][:n]
-    if not chosen:
-        raise DataError(f"{words}: found no words of 5 to 14 lower-case letters for the {split} split, expected some")
-    made = []
-    for word in chosen:
+    chosen = (word for word in _words(words) if is_pool(word) == (split == "pool"))
+    made = tuple(islice(_changed(kind, chosen, seed), n))
+    if not made:
+        raise DataError(
+            f"{words}: found no words of 5 to 14 lower-case letters that {kind} changes for the {split} split, "
+            "expected some; give a longer text"
+        )
+    return made
+
+
+def _changed(kind: str, words: Iterable[str], seed: int) -> Iterator[Example]:
+    """Yield an example of each word that the scramble changes: no palindrome, and letters that have another order."""
+    for word in words:
         scrambled = KINDS[kind](word, generator("scramble", seed, kind, word))
-        if scrambled == word:  # a palindrome, or letters that have no other order
-            continue
-        made.append(Example(f"{kind}-{word}", {"scrambled": scrambled, "word": word}, (f" {word}",)))
-    return tuple(made)
+        if scrambled != word:
+            yield Example(f"{kind}-{word}", {"scrambled": scrambled, "word": word}, (f" {word}",))
 
 
 def is_pool(word: str) -> bool:

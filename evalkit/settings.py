@@ -33,7 +33,8 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     by: str | None = None  # field of the examples that splits every row
-    token_budget: int = 16_384  # tokens of prompts and answers in a batch
+    token_budget: int | None = None  # tokens computed together; None lets the model decide
+    call_tokens: int = 2**18  # of prompts and answers given to the model at a time
     trust_task_code: bool = False  # run the Python functions that lm_eval tasks name
     out: Path | None = None
 

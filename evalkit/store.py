@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from evalkit import encoding
@@ -13,6 +14,7 @@ from evalkit.records import Response
 
 APPLICATION = 0x65766B74  # "evkt": how SQLite files tell whose they are
 VERSION = 1
+SECONDS_BETWEEN_COMMITS = 0.1
 SECONDS_TO_WAIT = 1.0  # for the lock of a run that is just ending
 
 SCHEMA = """
@@ -62,6 +64,25 @@ class Store:
         rows = [(model, key, encoding.encode_response(response)) for key, response in answers]
         with self._explained(), self._transaction():
             self._connection.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?)", rows)
+
+    @contextlib.contextmanager
+    def adding(self, model: str) -> Iterator[Callable[[str, Response], None]]:
+        """Give a function that keeps single answers: they are committed many at a time, and at the end."""
+        waiting: list[tuple[str, Response]] = []
+        committed = time.monotonic()
+
+        def keep(key: str, response: Response) -> None:
+            nonlocal committed
+            waiting.append((key, response))
+            if time.monotonic() - committed >= SECONDS_BETWEEN_COMMITS:
+                self.add(model, waiting)
+                waiting.clear()
+                committed = time.monotonic()
+
+        try:
+            yield keep
+        finally:
+            self.add(model, waiting)
 
     def _open(self) -> None:
         execute = self._connection.execute

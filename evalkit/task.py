@@ -15,6 +15,7 @@ import yaml
 
 from evalkit import registry, resources, text_file
 from evalkit.errors import TaskError
+from evalkit.lm_eval import yaml_files
 from evalkit.records import Decoding, Filter, Source, Task
 
 ORIGINS: tuple[Literal["generator", "file", "lines", "hub"], ...] = ("generator", "file", "lines", "hub")
@@ -121,7 +122,9 @@ def locate(name: str) -> tuple[Path, str, str | None]:
 def _read(path: Path, shown: str) -> dict[str, Any]:  # Any: checked by load
     text = text_file.read(path, shown=shown, error=TaskError)
     try:
-        data = _parse(text, shown)
+        data = _parse(text)
+    except yaml_files.RepeatedKeyError as error:
+        raise TaskError(f"{shown}:{error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{shown}:{mark.line + 1}" if mark else shown
@@ -133,35 +136,16 @@ def _read(path: Path, shown: str) -> dict[str, Any]:  # Any: checked by load
     return data
 
 
-def _parse(text: str, shown: str) -> object:
+def _parse(text: str) -> object:
     # The C loader is the same safe loader, ten times as fast; a build of PyYAML without it has only the other.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         node = loader.get_single_node()
-        _refuse_repeats(node, shown=shown, seen=set())
+        yaml_files.refuse_repeats(node)
         data: object = None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
     return data
-
-
-def _refuse_repeats(node: yaml.Node | None, *, shown: str, seen: set[int]) -> None:
-    """Raise TaskError for a key that stands twice in one mapping, of which YAML would silently take the last."""
-    if node is None or id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            if key.value in keys and isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                raise TaskError(f"{shown}:{line}: key {key.value!r} stands twice in one mapping; remove one")
-            if isinstance(key, yaml.ScalarNode):
-                keys.add(key.value)
-            _refuse_repeats(value, shown=shown, seen=seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeats(item, shown=shown, seen=seen)
 
 
 def _merge(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:  # Any: checked by _task

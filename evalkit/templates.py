@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from string import Formatter
+from typing import Any, cast
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
 from jinja2.exceptions import SecurityError
+from jinja2.filters import do_center, do_format, do_indent, do_replace
+from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -23,17 +26,26 @@ class NothingError(Exception):
     """A template shows None, which would stand in a prompt as a word."""
 
 
-MOST_CHARACTERS = 1_000_000  # that one product or one padding may make
+MOST_CHARACTERS = 1_000_000  # that one product, padding, format, indentation or replacement may add
 MOST_BITS = 4096  # of a power
 PADDED = ("center", "expandtabs", "ljust", "rjust", "zfill")
 FORMATS = ("format", "format_map")
-WIDTH = re.compile(r"%[^%a-zA-Z]*\d{5}|:[^}]*\d{5}")  # of a format of five digits or more
+# One conversion of a printf-like format, with its end: key in parentheses, width, precision.
+CONVERSION = re.compile(r"%(\([^()]*[()])?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?[hlL]?.?", re.DOTALL)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, in which no single step makes a text or a number without bounds."""
+    """Jinja2's sandbox, which refuses the single steps that make a long text, or a large number, of a few characters.
+
+    Those are products, powers, paddings, formats, indentations and replacements, each as operator, method and filter.
+    Loops are bounded by `counted_range`. What joins texts that are there already, such as `~` or `join`, is not.
+    """
 
     intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, **options: Any) -> None:  # Any: jinja2's options
+        super().__init__(**options)
+        self.filters |= BOUNDED
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # Any: a template's values
         """Compute a product, a power or a format; OverflowError for what would take all memory."""
@@ -44,18 +56,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
             for text, times in ((left, right), (right, left)):
                 if isinstance(text, str | list | tuple) and isinstance(times, int):
                     _refuse_long(len(text) * times)
-        elif operator == "%" and isinstance(left, str) and WIDTH.search(left):
-            raise OverflowError("found a format of five digits or more, expected a narrower one")
+        elif operator == "%" and isinstance(left, str):
+            _refuse_wide(left)
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # Any: a template's values
-        """Call a function or method; OverflowError for a padding without bounds."""
-        if getattr(obj, "__name__", "") in PADDED:
+    # By position alone, since an argument of the template may be called `context` or `obj`.
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # Any: a template's values
+        """Call a function or method; OverflowError for a padding, a format or a replacement without bounds."""
+        name = getattr(obj, "__name__", "")
+        if name in PADDED:
             for width in (*args, *kwargs.values()):
                 _refuse_long(width if isinstance(width, int) else 0)
         written = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)  # the sandbox wraps a text's methods
-        if isinstance(written, str) and WIDTH.search(written) and getattr(obj, "__name__", "") in FORMATS:
-            raise OverflowError("found a format of five digits or more, expected a narrower one")
+        if isinstance(written, str) and name in FORMATS:
+            _refuse_wide_fields(written)
+        if isinstance(written, str) and name == "replace" and all(isinstance(each, str) for each in args[:2]):
+            _refuse_replacement(written, *args[:3], **kwargs)
         return super().call(context, obj, *args, **kwargs)
 
 
@@ -63,6 +79,65 @@ def _refuse_long(length: int) -> None:
     if length > MOST_CHARACTERS:
         raise OverflowError(f"found a text of {length:,} characters, expected at most {MOST_CHARACTERS:,}")
 
+
+def _refuse_wide(text: str) -> None:
+    """Raise OverflowError for a printf-like format whose widths and precisions make a long text, or are values."""
+    conversions = [found.groups() for found in CONVERSION.finditer(text)]
+    if any("*" in parts or (parts[0] or "").endswith("(") for parts in conversions):
+        raise OverflowError("found a format with a * or nested parentheses, expected its width as a number")
+    _refuse_long(sum(_number(part) for _, *parts in conversions for part in parts if part))
+
+
+def _refuse_wide_fields(text: str) -> None:
+    """Raise OverflowError for a format in braces whose widths and precisions make a long text, or are values."""
+    specs = [spec for _, _, spec, _ in Formatter().parse(text) if spec]
+    if any("{" in spec for spec in specs):
+        raise OverflowError("found a format within a format, expected its width as a number")
+    _refuse_long(sum(_number(digits) for spec in specs for digits in re.findall(r"\d+", spec)))
+
+
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:9] or 0)  # nine digits are too many, and thousands of them no int for Python
+
+
+def _refuse_replacement(
+    text: str, old: str = "", new: str = "", count: int | None = -1, /, **named: int | None
+) -> None:
+    limit = named.get("count", count)
+    places = text.count(old) if limit is None or limit < 0 else min(text.count(old), limit)
+    _refuse_long(places * (len(new) - len(old)))
+
+
+@wraps(do_center)
+def _center(value: object, width: int = 80) -> str:
+    _refuse_long(width)
+    return do_center(cast(str, value), width)
+
+
+@wraps(do_format)
+def _format(value: object, *args: object, **kwargs: object) -> str:
+    _refuse_wide(str(value))
+    return do_format(cast(str, value), *args, **kwargs)
+
+
+@wraps(do_indent)
+def _indent(s: str, width: int | str = 4, *args: bool, **kwargs: bool) -> str:
+    _refuse_long((len(width) if isinstance(width, str) else width) * (len(s.splitlines()) + 1))
+    return do_indent(s, width, *args, **kwargs)
+
+
+@wraps(do_replace)  # which also says that it is given the context
+def _replace(context: EvalContext, s: object, old: object, new: object, count: int | None = None) -> str:
+    _refuse_replacement(str(s), str(old), str(new), count)
+    return do_replace(context, cast(str, s), cast(str, old), cast(str, new), count)
+
+
+BOUNDED: Mapping[str, Callable[..., str]] = {
+    "center": _center,
+    "format": _format,
+    "indent": _indent,
+    "replace": _replace,
+}
 
 FAILURES = (
     TemplateError,

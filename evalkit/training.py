@@ -61,7 +61,7 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
     folder = request.out or CHECKPOINTS / (request.recipe or "decoder")
     on_progress(Progress("preparing", 0, 1))
 
-    from evalkit.decoder.engine import reported_memory
+    from evalkit.decoder.device import reported_memory
     from evalkit.decoder.train import train as run
     from evalkit.decoder.training_state import CURVE
     from evalkit.report.figures import loss_curve
@@ -107,7 +107,7 @@ def corpus(request: Request, path: Path, *, on_progress: OnProgress) -> int:
 
 def prepare(request: Request) -> Training:
     """Make what is to be trained."""
-    from evalkit.decoder.engine import usable_device
+    from evalkit.decoder.device import usable_device
 
     device = usable_device(request.device)
     if request.recipe is not None:

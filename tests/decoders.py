@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from evalkit.decoder import checkpoint, tokenizer
+from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
@@ -41,10 +45,9 @@ def save_native(folder: Path, **shape: int) -> Decoder:
 
 
 def save_gpt2(folder: Path, *, shard_size: str = "1GB", seed: int = 0, **settings: object):
-    """Save a random GPT-2 of transformers, biases and norms randomised too, and give it back."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    """Save a random GPT-2 of transformers and give it back."""
+    from transformers import GPT2Config
 
-    torch.manual_seed(seed)
     made = make_tokenizer()
     config = GPT2Config(
         **{
@@ -58,13 +61,33 @@ def save_gpt2(folder: Path, *, shard_size: str = "1GB", seed: int = 0, **setting
         }
         | settings
     )
-    model = GPT2LMHeadModel(config).eval()
+    return save_twin(folder, config, shard_size=shard_size, seed=seed)
+
+
+def save_twin(folder: Path, config, *, shard_size: str = "1GB", seed: int = 0):
+    """Save a random model of transformers, biases and norms randomised too, beside a tokenizer, and give it back."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     model.save_pretrained(folder, max_shard_size=shard_size)
+    made = make_tokenizer()
     tokenizer.save(Tokenizer(made.backend, start=None, end_of_text=made.end_of_text), folder)
     return model
+
+
+def prefill(decoder: Decoder, prompts: Sequence[list[int]], *, capacity: int) -> tuple[KVCache, Tensor]:
+    """Compute all prompts at once; give their cache and the hidden state (B, d) of each one's last token."""
+    lengths = [len(ids) for ids in prompts]
+    tokens = pad_sequence([torch.tensor(ids) for ids in prompts], batch_first=True)  # (B, T)
+    device, dtype = decoder.tokens.device, decoder.tokens.dtype
+    cache = KVCache(decoder.config, rows=len(prompts), capacity=max(capacity, *lengths, 1), device=device, dtype=dtype)
+    hidden = decoder(tokens, cache=cache, wanted=torch.tensor(lengths)[:, None] - 1)[:, 0]
+    cache.set_lengths(lengths)
+    return cache, hidden
 
 
 def edit_json(path: Path, **changes: object) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 
 from evalkit.cli import main
+from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Request, Response
+
+TOGETHER = 3  # requests in a batch
 
 OPERATIONS = {"plus": lambda a, b: a + b, "minus": lambda a, b: a - b, "times": lambda a, b: a * b}
 
@@ -29,13 +33,20 @@ def calculate(request: Request) -> str:
 
 
 class Announcing(ScriptedModel):
-    """Says when a batch is answered, before it can be stored."""
+    """Says when a batch is answered."""
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
-        responses = super().answer(requests)
-        sys.stdout.write("batch\n")
-        sys.stdout.flush()
+    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
+        responses: list[Response] = []
+        for begin in range(0, len(requests), TOGETHER):
+            tell = partial(self._tell, on_response, begin)
+            responses += super().answer(requests[begin : begin + TOGETHER], on_response=tell)
+            sys.stdout.write("batch\n")
+            sys.stdout.flush()
         return responses
+
+    @staticmethod
+    def _tell(on_response: OnResponse, begin: int, place: int, response: Response) -> None:
+        on_response(begin + place, response)
 
 
 if __name__ == "__main__":

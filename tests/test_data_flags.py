@@ -76,6 +76,14 @@ def test_columns_are_named_on_the_command_line(tmp_path: Path) -> None:
     assert sample["statistics"] == {"exact_match": [1.0], "greedy_match": [1.0]}
 
 
+def test_a_column_may_be_named_that_results_are_split_by(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.csv", "question,answer,topic0\n1 plus 1,2,sums\n2 plus 2,4,more\n")
+    flags = ("--task", "arithmetic/2-digit-addition", "--data", data, "--columns", "topic=topic0", "--by", "topic")
+    code, out, error = run(tmp_path, *flags, script=lambda _: " 2")
+    assert (code, error.startswith("error")) == (0, False)
+    assert "topic=sums" in out
+
+
 @pytest.mark.parametrize("text", ["target", "=x", "target=", "a=b,c"])
 def test_columns_that_are_no_pairs_are_refused(tmp_path: Path, text: str) -> None:
     data = write(tmp_path / "a.csv", "question,answer\n1 plus 1,2\n")

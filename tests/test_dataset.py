@@ -86,6 +86,20 @@ def test_columns_rename_fields(tmp_path: Path, quiz: Task) -> None:
     assert example.targets == (" 42",)
 
 
+def test_ids_do_not_depend_on_the_columns(tmp_path: Path, quiz: Task) -> None:
+    path = write(tmp_path / "a.jsonl", lines([{"question": "q", "answer": "a", "meta": {"topic": "x"}}]))
+    [plain] = load(path, quiz)
+    [named] = load(path, replace(quiz, columns={**quiz.columns, "topic": "meta.topic"}))
+    assert (named.fields["topic"], named.id) == ("x", plain.id)
+
+
+def test_an_inner_id_without_a_value_is_none_as_any_other(tmp_path: Path, quiz: Task) -> None:
+    path = write(tmp_path / "a.jsonl", lines([{**ROWS[0], "meta": {"id": None}}, {**ROWS[1], "meta": {"id": 7}}]))
+    first, second = load(path, replace(quiz, columns={**quiz.columns, "id": "meta.id"}))
+    [unnamed, _] = load(path, quiz)
+    assert (first.id, second.id) == (unnamed.id, "7")
+
+
 def test_lists_of_answers_are_all_right(tmp_path: Path, quiz: Task) -> None:
     [example] = load(write(tmp_path / "a.jsonl", lines([{"question": "q", "answer": ["x", "\ny"]}])), quiz)
     assert example.targets == (" x", "\ny")
@@ -236,7 +250,8 @@ except Exception as error:
     )
     first, second = done.stdout.splitlines()[-2:]
     assert first == "[' a0', ' a1', ' a2', ' a3', ' a4']"
-    assert second.startswith("HubError nobody/nothing: split 'test' of a dataset of this name")
+    said = "HubError nobody/nothing: no such file or folder here, and split 'test' of a dataset of this name"
+    assert second.startswith(said)
 
 
 def test_sample_keeps_order_and_nests_and_depends_on_its_seed() -> None:

@@ -6,13 +6,12 @@ import torch.nn.functional as F
 
 from evalkit.decoder import linear
 from evalkit.decoder.activation import CHUNK, activate
-from evalkit.decoder.attention import attend, attend_in_band
+from evalkit.decoder.attention import Scores, attend, attend_in_band
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import GPT3_SHAPES, Activation, DecoderConfig
-from evalkit.decoder.generation import prefill
 from evalkit.decoder.model import Decoder
 from evalkit.errors import CheckpointError
-from tests.decoders import make_decoder
+from tests.decoders import make_decoder, prefill
 
 # Brown 2020, Table D.1, in millions; the paper prints four digits at most.
 PUBLISHED = {
@@ -50,8 +49,8 @@ def test_banded_attention_equals_a_dense_mask(tokens: int, band: int) -> None:
     place = torch.arange(tokens)
     mask = (place[:, None] >= place) & (place[:, None] - place < band)
     expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    torch.testing.assert_close(attend(query, key, value, band=band, scale=None), expected)
-    torch.testing.assert_close(attend_in_band(query, key, value, band=band, scale=None), expected)
+    torch.testing.assert_close(attend(query, key, value, band=band, scores=Scores()), expected)
+    torch.testing.assert_close(attend_in_band(query, key, value, band=band, scores=Scores()), expected)
 
 
 def test_cached_steps_equal_one_forward_in_a_batch_of_unequal_lengths() -> None:

@@ -1,27 +1,41 @@
 """Checkpoints of each family: the same logits as transformers, and one clear line for a broken one."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from evalkit.decoder import checkpoint
+from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.engine import from_folder
-from evalkit.decoder.generation import prefill
+from evalkit.decoder.families import FAMILIES, native
+from evalkit.decoder.families.family import Stacked, transpose
+from evalkit.decoder.weights import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS, Weights
 from evalkit.errors import CheckpointError
-from tests.decoders import edit_json, make_decoder, save_gpt2, save_native
+from evalkit.nano import FOLDER
+from tests.decoders import edit_json, make_decoder, prefill, save_gpt2, save_native
 
 VARIANTS = [
     {},
     {"activation_function": "gelu"},  # Cerebras-GPT
     {"scale_attn_by_inverse_layer_idx": True},
+    {"scale_attn_weights": False},
     {"n_inner": 100},
+    {"tie_word_embeddings": False},
+    {"vocab_size": 384},  # rows that no token has
 ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=["plain", "erf-gelu", "scaled-by-layer", "narrow-mlp"])
+@pytest.mark.parametrize(
+    "variant", VARIANTS, ids=["plain", "erf-gelu", "scaled-by-layer", "unscaled", "narrow-mlp", "untied", "padded"]
+)
 def test_gpt2_logits_equal_transformers(tmp_path: Path, variant: dict[str, object]) -> None:
     twin = save_gpt2(tmp_path, **variant)
     decoder = checkpoint.load(tmp_path).decoder
@@ -52,20 +66,148 @@ def test_cached_gpt2_logits_equal_transformers_alone_and_in_an_unequal_batch(tmp
 
 def test_sharded_checkpoint_gives_the_same_logits(tmp_path: Path) -> None:
     twin = save_gpt2(tmp_path, shard_size="40KB")
-    assert len(checkpoint.weight_files(tmp_path)) > 1
-    decoder = checkpoint.load(tmp_path).decoder
-    tokens = torch.tensor([[1, 2, 3, 4]])
-    torch.testing.assert_close(decoder.logits(decoder(tokens)), twin(tokens).logits.detach(), atol=1e-4, rtol=0)
+    assert len(Weights(tmp_path).files) > 1
+    check_logits(tmp_path, twin)
 
 
 def test_names_without_the_usual_prefix_load(tmp_path: Path) -> None:
     # openai-community/gpt2 has no `transformer.` before its names, but the masks that old versions saved
     twin = save_gpt2(tmp_path)
-    tensors = {name.removeprefix("transformer."): t for name, t in load_file(tmp_path / checkpoint.WEIGHTS).items()}
-    save_file(tensors | {"h.0.attn.bias": torch.ones(1, 1, 4, 4)}, tmp_path / checkpoint.WEIGHTS)
-    decoder = checkpoint.load(tmp_path).decoder
+    tensors = {name.removeprefix("transformer."): t for name, t in load_file(tmp_path / WEIGHTS).items()}
+    save_file(tensors | {"h.0.attn.bias": torch.ones(1, 1, 4, 4)}, tmp_path / WEIGHTS)
+    check_logits(tmp_path, twin)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_pickle_alone_gives_the_same_logits(tmp_path: Path, is_zip: bool) -> None:
+    twin = save_gpt2(tmp_path)
+    (tmp_path / WEIGHTS).unlink()
+    # transformers saved the head, which is the embedding, once more
+    torch.save(twin.state_dict(), tmp_path / PICKLE, _use_new_zipfile_serialization=is_zip)
+    check_logits(tmp_path, twin)
+
+
+def test_pickle_shards_give_the_same_logits(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    (tmp_path / WEIGHTS).unlink()
+    names = list(twin.state_dict())
+    shards = {"pytorch_model-1.bin": names[::2], "pytorch_model-2.bin": names[1::2]}
+    for file, some in shards.items():
+        torch.save({name: twin.state_dict()[name] for name in some}, tmp_path / file)
+    index = {"weight_map": {name: file for file, some in shards.items() for name in some}}
+    (tmp_path / PICKLE_INDEX).write_text(json.dumps(index))
+    check_logits(tmp_path, twin)
+
+
+def test_tied_head_that_is_stored_as_well_is_the_embedding(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    save_file(tensors | {"lm_head.weight": torch.zeros(3)}, tmp_path / WEIGHTS)
+    check_logits(tmp_path, twin)
+
+
+def test_untied_head_that_is_not_stored_is_missing(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    edit_json(tmp_path / "config.json", tie_word_embeddings=False)
+    with pytest.raises(CheckpointError, match=r"missing lm_head\.weight$"):
+        checkpoint.load(tmp_path)
+
+
+def check_logits(folder: Path, twin: torch.nn.Module) -> None:
+    """Hold a folder's logits against those of transformers' model."""
+    decoder = checkpoint.load(folder).decoder
     tokens = torch.tensor([[1, 2, 3, 4]])
     torch.testing.assert_close(decoder.logits(decoder(tokens)), twin(tokens).logits.detach(), atol=1e-4, rtol=0)
+
+
+def thirds(tensor: Tensor, config: DecoderConfig) -> Tensor:
+    """Put rows of [heads, 3, D] in the order [3, heads, D]."""
+    return tensor.unflatten(0, (config.heads, 3, config.head_size)).transpose(0, 1).flatten(0, 2)
+
+
+@pytest.mark.parametrize("way", ["stacked", "changed"])
+def test_parameter_made_of_several_or_changed_tensors_is_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    decoder = save_native(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    for layer in range(decoder.config.layers):
+        whole = tensors.pop(f"blocks.{layer}.qkv.weight")
+        if way == "stacked":
+            tensors |= {
+                f"{name}.{layer}": part.T.contiguous() for name, part in zip("qkv", whole.chunk(3), strict=True)
+            }
+        else:
+            heads = (3, decoder.config.heads, decoder.config.head_size)
+            tensors[f"qkv.{layer}"] = whole.unflatten(0, heads).transpose(0, 1).flatten(0, 2).contiguous()
+    save_file(tensors, tmp_path / WEIGHTS)
+    stacked = Stacked(("q.{layer}", "k.{layer}", "v.{layer}"), transpose)
+    source = stacked if way == "stacked" else Stacked(("qkv.{layer}",), thirds)
+    family = replace(native.FAMILY, tensors={**native.FAMILY.tensors, "blocks.{layer}.qkv.weight": source})
+    monkeypatch.setitem(FAMILIES, native.MODEL_TYPE, family)
+    loaded = checkpoint.load(tmp_path).decoder.state_dict()
+    for name, tensor in decoder.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+def test_stacked_tensors_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_native(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    tensors |= {"up": torch.ones(60, 32), "gate": torch.ones(60, 32)}
+    del tensors["blocks.2.mlp_in.weight"]
+    save_file(tensors, tmp_path / WEIGHTS)
+    source = Stacked(("gate", "up"))
+    names = {f"blocks.{{layer}}.{name}": f"blocks.{{layer}}.{name}" for name in native.BLOCK}
+    monkeypatch.setitem(
+        FAMILIES,
+        native.MODEL_TYPE,
+        replace(
+            native.FAMILY,
+            tensors={**native.FAMILY.tensors, **names, "blocks.{layer}.mlp_in.weight": source},
+            ignored=(r"blocks\.\d\.mlp_in\.weight",),
+        ),
+    )
+    expected = r"tensors gate and up have shapes \(60, 32\) and \(60, 32\), which make \(120, 32\), .* \(128, 32\)"
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_dtypes_are_loaded_as_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_gpt2(tmp_path)
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(tmp_path / WEIGHTS).items()}
+    save_file(tensors, tmp_path / WEIGHTS)
+    loaded = checkpoint.load(tmp_path).decoder
+    assert torch.equal(loaded.tokens, tensors["transformer.wte.weight"].float())
+    assert torch.equal(loaded.blocks[1].mlp_in.weight, tensors["transformer.h.1.mlp.c_fc.weight"].T.float())
+
+
+def test_numbers_beyond_the_dtype_asked_for_are_told_from_broken_ones(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    tensors["transformer.ln_f.bias"][3] = 1e6  # float16 ends at 65504
+    save_file(tensors, tmp_path / WEIGHTS)
+    checkpoint.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"ln_f\.bias holds numbers that are not finite in float16; try --dtype"):
+        checkpoint.load(tmp_path, dtype=torch.float16)
+
+
+def test_weights_stay_as_they_were_loaded_when_the_file_is_overwritten(tmp_path: Path) -> None:
+    decoder = save_native(tmp_path)
+    loaded = checkpoint.load(tmp_path).decoder
+    path = tmp_path / WEIGHTS
+    path.write_bytes(b"\0" * path.stat().st_size)
+    for name, tensor in decoder.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_all_wrong_tensors_are_named_with_their_file(tmp_path: Path) -> None:
+    save_gpt2(tmp_path, shard_size="40KB")
+    edit_json(tmp_path / "config.json", n_positions=65, n_inner=100)
+    # the position table, and the weights and biases of the three layers' MLPs
+    expected = r"wpe\.weight in model-\d+-of-\d+\.safetensors has shape \(64, 48\), .* \(65, 48\); .* and 7 more$"
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.load(tmp_path)
 
 
 def test_vocab_and_merges_give_the_tokens_of_tokenizer_json(tmp_path: Path) -> None:
@@ -98,7 +240,7 @@ def test_fingerprint_tells_weights_dtypes_and_tokenizers_apart(tmp_path: Path) -
 
 
 def break_weights(folder: Path, change: str) -> None:
-    tensors = load_file(folder / checkpoint.WEIGHTS)
+    tensors = load_file(folder / WEIGHTS)
     if change == "missing":
         del tensors["transformer.h.1.mlp.c_fc.weight"]
     if change == "extra":
@@ -109,7 +251,7 @@ def break_weights(folder: Path, change: str) -> None:
         tensors["transformer.ln_f.bias"] = torch.ones(48, dtype=torch.int64)
     if change == "infinite":
         tensors["transformer.ln_f.bias"][3] = float("inf")
-    save_file(tensors, folder / checkpoint.WEIGHTS)
+    save_file(tensors, folder / WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +261,7 @@ def break_weights(folder: Path, change: str) -> None:
         ("extra", r"unknown transformer\.h\.7\.ln_1\.weight"),
         ("misshapen", r"tensor transformer\.wte\.weight has shape \(3, 48\), config\.json asks for \(\d+, 48\)"),
         ("whole", r"tensor transformer\.ln_f\.bias has dtype int64, expected float16"),
-        ("infinite", r"tensor transformer\.ln_f\.bias holds numbers that are not finite"),
+        ("infinite", r"tensor transformer\.ln_f\.bias holds numbers that are not finite; download"),
     ],
 )
 def test_wrong_tensors_are_named(tmp_path: Path, change: str, message: str) -> None:
@@ -143,24 +285,25 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
     for broken, expected in [
         ("{", "cannot be read as JSON"),
         ("[]", "expected an object"),
-        ('{"model_type": "mamba"}', "model_type is 'mamba'; known are"),
+        ('{"model_type": "mamba"}', "model_type is 'mamba'; known are evalkit, "),
+        ('{"model_type": "mamba"}', f"what transformers can load runs as hf:ID, here hf:{tmp_path}"),
         ('{"model_type": "gpt2"}', "setting 'n_embd' is missing"),
         ('{"model_type": ["gpt2"]}', "model_type is ['gpt2']"),
         ("[" * 100_000, "cannot be read as JSON"),
         (good.replace('"heads": 4', '"heads": 0'), "config.json: heads: found 0, expected a whole number"),
         (good.replace('"layers": 4', '"layers": "4"'), "layers: found '4'"),
-        (good.replace("gelu_tanh", "relu"), "activation: found 'relu', expected gelu_tanh or gelu"),
+        (good.replace("gelu_tanh", "tanh"), "activation: found 'tanh', expected "),
         (good.replace('"norm_eps": 1e-05', '"norm_eps": NaN'), "norm_eps: found nan"),
         (good.replace('"scale_by_layer": false', '"scale_by_layer": 0'), "scale_by_layer: found 0"),
-        (good.replace('"heads": 4', '"heads": 5'), "not a multiple of 5 heads"),
+        (good.replace('"heads": 4', '"heads": 5'), "kv_heads: 5 heads are not a multiple of 4"),
         (good.replace('"vocab_size": ', '"vocab_size": 1, "was": '), "tokens but the model only 1"),
     ]:
         (tmp_path / "config.json").write_text(broken)
         assert expected in message()
     (tmp_path / "config.json").write_text(good)
-    (tmp_path / checkpoint.WEIGHTS).write_bytes(b"not a tensor file")
+    (tmp_path / WEIGHTS).write_bytes(b"not a tensor file")
     assert "not a safetensors file" in message()
-    (tmp_path / checkpoint.WEIGHTS).unlink()
+    (tmp_path / WEIGHTS).unlink()
     assert "no weights found" in message()
     (tmp_path / "tokenizer.json").write_text("{}")
     assert "tokenizer cannot be read" in message()
@@ -171,10 +314,34 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../model.safetensors", "a/b.safetensors", "", 3])
 def test_shards_outside_the_folder_are_refused(tmp_path: Path, name: object) -> None:
     save_native(tmp_path)
-    (tmp_path / checkpoint.WEIGHTS).unlink()
-    (tmp_path / checkpoint.INDEX).write_text(json.dumps({"weight_map": {"tokens": name}}))
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"tokens": name}}))
     with pytest.raises(CheckpointError, match="expected the name of a file beside it"):
         checkpoint.load(tmp_path)
+
+
+def test_hub_id_resolves_to_what_is_cached(tmp_path: Path) -> None:
+    """In a process of its own, since the hub's client reads where its cache is when it is imported."""
+    commit = "0" * 40
+    cached = tmp_path / "hub" / "models--someone--model"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    (cached / "snapshots" / commit).mkdir(parents=True)
+    (cached / "snapshots" / commit / PICKLE).write_bytes(b"weights")
+    done = subprocess.run(
+        [sys.executable, "-c", "from evalkit.decoder import checkpoint; print(checkpoint.find('someone/model'))"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.stdout.strip() == str(cached / "snapshots" / commit), done.stderr
+
+
+def test_nano_keeps_its_fingerprint() -> None:
+    # sha256 over config.json, model.safetensors, tokenizer.json and tokenizer_config.json, as first released
+    assert checkpoint.load(FOLDER).fingerprint.startswith("0f42e7b820343ddb")
 
 
 def test_model_that_cannot_be_found_says_what_to_give() -> None:

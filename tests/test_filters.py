@@ -118,6 +118,7 @@ def test_a_filter_keeps_what_else_is_known_of_a_completion() -> None:
         ({"function": "regex", "regex_pattern": "("}, "expected a regular expression"),
         ({"function": "regex", "group_select": "1"}, "setting 'group_select': found '1', expected a whole number"),
         ({"function": "take_first_k"}, "missing setting 'k', which function 'take_first_k' needs"),
+        ({"function": "take_first_k", "k": 0}, "filter 'f': setting 'k': found 0, expected 1 or more"),
         ({"function": "custom"}, "function 'custom' cannot be carried out: its function is Python code of the task"),
         ({"functions": "regex"}, "key 'function': found nothing, expected the name of a function"),
     ],

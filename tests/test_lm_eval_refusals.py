@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -73,9 +75,19 @@ def on(task: Task, rows: str) -> Task:
             PLAIN.replace("dataset_kwargs: {", "metadata: {"),
             "task.yaml:3: task 'plain': key 'dataset_path': found 'json'",
         ),
+        (
+            PLAIN.replace("kwargs: {", "kwargs: {name: a, "),
+            "task.yaml:4: task 'plain': key 'dataset_kwargs.name': found among the dataset's arguments, expected key "
+            "'dataset_name' of the task",
+        ),
+        (PLAIN.replace("kwargs: {", "kwargs: {split: a, "), "expected key 'test_split' of the task"),
+        (PLAIN.replace("kwargs: {", "kwargs: {is_local: a, "), "expected names that datasets know; leave it out"),
+        (PLAIN.replace("kwargs: {", "kwargs: {1: a, "), "key 'dataset_kwargs.1': found among the dataset's arguments"),
+        (PLAIN + "fewshot_config: {1: 2}\n", "key 'fewshot_config.1' is unknown"),
         (PLAIN + "doc_to_text: q\n", "task.yaml:8: key 'doc_to_text' stands twice in one mapping"),
         (PLAIN + "metadata:\n  a: 1\n  a: 2\n", "task.yaml:10: key 'a' stands twice in one mapping"),
         (SAMPLED + "  max_gen_toks: .inf\n", "task.yaml:11: task 'plain': key 'generation_kwargs': key 'max_gen_toks'"),
+        (SAMPLED + f"  max_gen_toks: 1{'0' * 400}\n", "expected a number of 1 or more"),
         (SAMPLED + "  max_tokens: 3.7\n", "key 'max_tokens': found 3.7, expected a whole number"),
         (SAMPLED + "  num_beams: 1.5\n", "key 'num_beams': found 1.5, expected a whole number"),
         (PLAIN + "repeats: -3\n", "task.yaml:8: task 'plain': key 'repeats': found -3, expected a whole number of 1"),
@@ -127,6 +139,21 @@ def test_wrong_metrics_of_a_group_are_refused(metrics: str, message: str) -> Non
     with pytest.raises(TaskError) as caught:
         tasks.load("group.yaml", trusted=False, say=lambda _: None)
     assert message in str(caught.value)
+
+
+def test_a_folder_that_ends_like_lm_evals_is_none_of_its_own() -> None:
+    folder = Path("my_lm_eval/tasks")
+    folder.mkdir(parents=True)
+    text = f"group: g\ntask:\n- task: other\n{PLAIN}aggregate_metric_list: [{{metric: accc}}]\n"
+    (folder / "group.yaml").write_text(text.replace("task: plain\n", ""), encoding="utf-8")
+    with pytest.raises(TaskError, match="unknown metric 'accc'"):
+        tasks.load(str(folder / "group.yaml"), trusted=False, say=lambda _: None)
+
+
+def test_a_function_of_a_module_without_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "own_session", ModuleType("own_session"))  # as __main__ is in a notebook
+    with pytest.raises(TaskError, match=r"needs the Python function own_session\.ok: no such file"):
+        loaded(PLAIN + "process_docs: !function own_session.ok\n")
 
 
 def test_a_typo_within_a_group_names_its_own_line() -> None:
@@ -192,6 +219,66 @@ def test_code_that_fails_is_named(code: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {'test': None}", "custom_dataset: split 'test': function make returns nothing, expected a list of"),
+        ("return {'test': 5}", "custom_dataset: split 'test': function make returns int, expected a list of documents"),
+        ("return {'test': (1 / 0 for _ in '1')}", "custom_dataset: function make failed: ZeroDivisionError"),
+        ("return {}", "custom_dataset: found no split 'test'"),
+    ],
+)
+def test_code_that_gives_no_documents_is_named(body: str, message: str) -> None:
+    task = loaded(PLAIN + "custom_dataset: !function mine.make\n", code=f"def make(**settings): {body}")
+    with pytest.raises(EvalkitError) as caught:
+        examples(task.source)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_is_given_metadata_of_any_name() -> None:
+    text = PLAIN + "custom_dataset: !function mine.make\nmetadata: {shown: 7, function: 8}\n"
+    body = "return {'test': [{'q': settings['shown'], 'a': settings['function']}]}"
+    [example] = examples(loaded(text, code=f"def make(**settings): {body}").source)
+    assert (example.question, example.targets) == ("7 =", ("8",))
+
+
+def test_metadata_that_are_no_names_are_refused() -> None:
+    text = PLAIN + "custom_dataset: !function mine.make\nmetadata: {1: 7}\n"
+    with pytest.raises(TaskError, match="custom_dataset: function make failed: TypeError: keywords must be strings"):
+        examples(loaded(text, code="def make(**settings): return {'test': []}").source)
+
+
+def test_data_of_mixed_types_are_refused_where_code_is_given_them() -> None:
+    task = on(
+        loaded(PLAIN + "process_docs: !function mine.change\n", code="def change(docs): return docs"),
+        '{"q": "1", "a": "2"}\n{"q": 2, "a": "3"}\n',
+    )
+    with pytest.raises(DataError, match=r"other.jsonl: cannot be made a dataset .* expected columns of one type each"):
+        examples(task.source)
+
+
+def test_rows_of_a_slice_are_not_counted_as_those_of_the_file() -> None:
+    text = PLAIN.replace("{test: test.jsonl}", "test.jsonl").replace('"{{q}} ="', '"{{nothing}}"')
+    text = text.replace("test_split: test", "test_split: train[1:]")
+    with pytest.raises(TaskError, match=r"document 1 of split 'train\[1:\]': doc_to_text: 'nothing' is undefined"):
+        examples(loaded(text).source)
+
+
+def test_a_missing_file_is_named_beside_the_task() -> None:
+    task = loaded(PLAIN.replace("test.jsonl", "missing.jsonl"))
+    with pytest.raises(DataError) as caught:
+        examples(task.source)
+    said = "task.yaml: plain: data_files: no such file 'missing.jsonl'; paths are relative to the task file"
+    assert str(caught.value) == said
+
+
+def test_a_split_that_local_files_lack_says_nothing_of_the_network() -> None:
+    with pytest.raises(DataError, match="check its files and splits") as caught:
+        examples(loaded(PLAIN.replace("test_split: test", "test_split: tset")).source)
+    assert "network" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         ("{{ q|regex_replace('(', 'x') }}", "row 1: doc_to_text: ValueError: regex_replace: found '('"),
@@ -220,6 +307,14 @@ def test_the_name_of_a_missing_column_is_not_taken_for_an_answer() -> None:
     task = on(loaded(PLAIN), '{"q": "1", "a": "2"}\n{"q": "2"}\n')
     with pytest.raises(DataError, match=r"other.jsonl:2: missing column 'a', which doc_to_target names"):
         examples(task.source)
+
+
+def test_samples_that_templates_show_do_not_load_the_evaluated_split() -> None:
+    code = "def make(**settings): open('calls', 'a').write('x'); return {'test': [{'q': 1, 'a': 2}]}"
+    text = PLAIN.replace("doc_to_target: a", 'doc_to_target: "{{a}}"') + "custom_dataset: !function mine.make\n"
+    task = loaded(text + "fewshot_config: {samples: [{q: 1, a: 2}]}\n", code=code)
+    assert [each.targets for each in examples(task.pool)] == [(" 2",)]
+    assert not Path("calls").exists()
 
 
 def test_a_word_that_is_no_column_anywhere_is_the_answer_of_samples() -> None:

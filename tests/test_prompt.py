@@ -217,8 +217,21 @@ def test_likelihood_of_a_whole_text_needs_no_context(quiz: Task) -> None:
         ("{{ 'x' * 10**9 }}", "quiz: template: OverflowError: found a text of 1,000,000,000 characters"),
         ("{{ 'x'.center(10**10) }}", "quiz: template: OverflowError: found a text of 10,000,000,000 characters"),
         ("{{ 9**(9**9) }}", "quiz: template: OverflowError: found a power of more than 4,096 bits"),
-        ("{{ '%1000000000d' % 3 }}", "quiz: template: OverflowError: found a format of five digits or more"),
-        ("{{ '{:>1000000000}'.format(3) }}", "quiz: template: OverflowError: found a format of five digits or more"),
+        ("{{ '%30000000d' % 3 }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '%030000000d' | format(3) }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '%.30000000f' % 3 }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '%%%(a)30000000d' % {'a': 3} }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '%l%%30000000d' % 3 }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '%*d' % (30000000, 3) }}", "quiz: template: OverflowError: found a format with a * or nested"),
+        ("{{ '%(a(b))30000000d' % {'a(b)': 3} }}", "quiz: template: OverflowError: found a format with a * or nested"),
+        ("{{ '{:>30000000}'.format(3) }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '{:.30000000f}'.format(3) }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ '{:{}}'.format(3, 30000000) }}", "quiz: template: OverflowError: found a format within a format"),
+        ("{{ 'x' | center(30000000) }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ 'x' | center(width=30000000) }}", "quiz: template: OverflowError: found a text of 30,000,000 characters"),
+        ("{{ 'x\ny' | indent(30000000) }}", "quiz: template: OverflowError: found a text of 90,000,000 characters"),
+        ("{{ ('x' * 6000).replace('', 'y' * 6000) }}", "quiz: template: OverflowError: found a text of 36,006,000"),
+        ("{{ ('x' * 6000) | replace('x', 'y' * 6000) }}", "quiz: template: OverflowError: found a text of 35,994,000"),
         ("{{ 1 / 0 }}", "quiz: template: ZeroDivisionError: division by zero"),
         ("{% include 'secret' %}", "quiz: template: TypeError: no loader for this environment specified"),
         ("{% if %}", "template, line 1: broken template: "),
@@ -232,6 +245,25 @@ def test_template_that_fails_is_named_with_its_field(quiz: Task, template: str, 
         )
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{{ 'Zip: 12345, %s' % question }}", "Zip: 12345, q"),
+        ("{{ '100%% of 1234567: %-5s.' % question }}", "100% of 1234567: q    ."),
+        ("{{ 'Population: 1000000 in {}'.format(question) }}", "Population: 1000000 in q"),
+        ("{{ 'Zip: 12345, {:>3}'.format(question) }}", "Zip: 12345,   q"),
+        ("{{ question | center(3) }}.{{ '%s!' | format(question) }}", " q .q!"),
+        ("{{ 'a\nb' | indent(2, first=true) }}", "  a\n  b"),
+        ("{{ 'aaa' | replace('a', 'b', 2) }}{{ 'aaa'.replace('a', 'c', 1) }}", "bbacaa"),
+        ("{% macro show(context) %}<{{ context }}>{% endmacro %}{{ show(context=question) }}", "<q>"),
+        ("{% macro show(obj) %}<{{ obj }}>{% endmacro %}{{ show(obj=question) }}", "<q>"),
+    ],
+)
+def test_plain_formats_and_any_names_of_arguments_are_shown(quiz: Task, template: str, shown: str) -> None:
+    bare = replace(quiz, template=template, description="")
+    assert context(bare, Example("x", {"question": "q"}, (" a",))) == shown
 
 
 def test_choices_can_be_shown(quiz: Task) -> None:

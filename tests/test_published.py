@@ -144,7 +144,7 @@ def test_source_and_doubtful_scores_are_noted_for_what_is_shown() -> None:
 
 
 def test_results_without_published_scores_are_noted() -> None:
-    mean = replace(RESULT, task="arithmetic", title="mean", spec="")
+    mean = replace(RESULT, task="arithmetic", title="mean", spec=None)
     other = replace(RESULT, metric="greedy match", spec="greedy_match")
     part = replace(RESULT, subset="withheld=true")
     table = published.table([RESULT, other, mean, part])
@@ -203,13 +203,24 @@ def test_a_damaged_run_is_reported(tmp_path: Path, damage: str) -> None:
     assert text.endswith(("run its command again", "run its command again, to the end"))
 
 
-@pytest.mark.parametrize("broken", [{"shots_used": "50"}, {"estimate": {"value": 1.0}}, {"shots": None}])
+@pytest.mark.parametrize("broken", [{"shots_used": "50"}, {"estimate": {"value": 1.0}}, {"shots": None}, {"spec": 1}])
 def test_results_that_cannot_be_read_are_reported(tmp_path: Path, broken: dict[str, object]) -> None:
     run = save(tmp_path / "a", [RESULT])
     content = json.loads((run / "run.json").read_text())
     content["results"][0] |= broken
     (run / "run.json").write_text(json.dumps(content))
     assert message(tmp_path, run)[1].startswith("a/run.json: holds a result that cannot be read")
+
+
+def test_results_of_earlier_versions_without_the_metrics_form_are_reported(tmp_path: Path) -> None:
+    run = save(tmp_path / "a", [RESULT])
+    content = json.loads((run / "run.json").read_text())
+    del content["results"][0]["spec"]
+    (run / "run.json").write_text(json.dumps(content))
+    assert message(tmp_path, run) == (
+        StorageError,
+        "a/run.json: holds a result that cannot be read; run its command again",
+    )
 
 
 def test_tables_of_a_run_are_not_written_over(tmp_path: Path) -> None:

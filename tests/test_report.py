@@ -30,6 +30,7 @@ def result(task: str, shots: int, estimate: Estimate | None, **changes: object) 
         "estimate": estimate,
         "skipped": 0,
         "signature": f"{task}|shots:{shots}",
+        "spec": "exact_match",
     }
     return Result(**(fields | changes))
 

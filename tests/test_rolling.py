@@ -1,7 +1,6 @@
 """Rolling log-likelihoods: lm_eval's windows, every token predicted once, the same in any batch."""
 
 from array import array
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ import torch
 from evalkit.decoder import checkpoint, rolling
 from evalkit.decoder.engine import DecoderModel, from_folder
 from evalkit.decoder.rolling import Text
-from evalkit.decoder.scoring import Span
-from evalkit.errors import ModelMemoryError, UsageError, WindowError
+from evalkit.errors import UsageError, WindowError
 from evalkit.records import Completion, Generate, LogLikelihood, LogProb, Rolling
 from tests.decoders import make_tokenizer, save_gpt2, save_native
 
@@ -72,7 +70,7 @@ def test_every_token_is_predicted_once_and_no_window_is_exceeded(stride: int | N
     for tokens in range(40):
         found = list(rolling.windows(numbered(tokens, window=7, stride=stride)))
         assert [place for each in found for place in range(each.start, each.end)] == list(range(1, tokens + 1))
-        assert all(1 <= each.length <= 7 for each in found)
+        assert all(1 <= each.end - each.begin - 1 <= 7 for each in found)
 
 
 @pytest.mark.parametrize("stride", [None, 1, 5, 16])
@@ -118,10 +116,10 @@ def test_longer_context_changes_what_a_window_predicts(model: DecoderModel) -> N
     assert answer(model, TEXT, 16, 4).total != pytest.approx(answer(model, TEXT, 16).total, abs=1e-2)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 40, 100, 5000])
-def test_totals_do_not_depend_on_the_batch(folder: Path, model: DecoderModel, batch_tokens: int) -> None:
+@pytest.mark.parametrize("token_budget", [1, 40, 100, 5000])
+def test_totals_do_not_depend_on_the_batch(folder: Path, model: DecoderModel, token_budget: int) -> None:
     loaded = checkpoint.load(folder, device="cpu", dtype=torch.float32)
-    other = DecoderModel(loaded, name="other", batch_tokens=batch_tokens)
+    other = DecoderModel(loaded, name="other", token_budget=token_budget)
     requests = [
         Rolling(TEXT[begin:], window, stride)
         for begin, window, stride in [(0, 32, None), (100, 32, 8), (150, 9, None), (200, 9, 2)]
@@ -137,31 +135,6 @@ def test_rolling_requests_come_back_in_order_among_others(model: DecoderModel) -
     assert [first.bytes, continuation.bytes, last.bytes] == [len(TEXT.encode()), 4, 7]
     assert isinstance(completion, Completion)
     assert again == first
-
-
-def compute_at_most(batch: int, seen: list[int]):
-    """Score every predicted token as its id, and run out of memory on larger batches."""
-
-    def compute(spans: Sequence[Span]) -> list[LogProb]:
-        seen.append(len(spans))
-        if len(spans) > batch:
-            raise ModelMemoryError("too large")
-        return [LogProb(float(sum(span.ids[span.start :])), 0, 0, True, False) for span in spans]
-
-    return compute
-
-
-def test_a_batch_beyond_the_memory_is_computed_in_parts() -> None:
-    seen: list[int] = []
-    texts = [numbered(40, window=4), numbered(10, window=4)]
-    found = rolling.score(texts, compute_at_most(3, seen), batch_tokens=32)
-    assert [each.total for each in found] == [sum(range(41)), sum(range(11))]
-    assert seen == [8, 4, 2, 2, 2, 2, 2, 2, 1]  # 13 windows; a smaller batch is kept to
-
-
-def test_a_window_beyond_the_memory_is_reported() -> None:
-    with pytest.raises(ModelMemoryError):
-        rolling.score([numbered(40, window=4)], compute_at_most(0, []), batch_tokens=32)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from evalkit import encoding
 from evalkit.errors import ModelMemoryError, StorageError, TaskError, UsageError
-from evalkit.interfaces import LanguageModel, Progress
+from evalkit.interfaces import LanguageModel, OnResponse, Progress, ignore_response
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Request, Response, Result
 from evalkit.run import Outcome, run
@@ -30,7 +30,7 @@ def settings(out: Path | None, **changes: object) -> Settings:
         "tasks": (f"{SMALL}/addition",),
         "shots": (0, 2),
         "limit": 30,
-        "token_budget": 300,
+        "call_tokens": 300,
         "out": out,
     }
     return Settings(**(fields | changes))
@@ -55,11 +55,11 @@ class Dying(ScriptedModel):
         super().__init__(calculate)
         self.left = batches
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        return super().answer(requests)
+        return super().answer(requests, on_response=on_response)
 
 
 def test_a_run_leaves_every_file(tmp_path: Path) -> None:
@@ -146,13 +146,13 @@ def test_the_halved_budget_is_remembered(tmp_path: Path) -> None:
     refused = []
 
     class Small(ScriptedModel):
-        def answer(self, requests: Sequence[Request]) -> list[Response]:
+        def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
             if len(requests) > 2:
                 refused.append(len(requests))
                 raise ModelMemoryError("full")
-            return super().answer(requests)
+            return super().answer(requests, on_response=on_response)
 
-    evaluate(settings(tmp_path, token_budget=400), Small(calculate))
+    evaluate(settings(tmp_path, call_tokens=400), Small(calculate))
     assert refused == sorted(refused, reverse=True)
     assert len(refused) <= 5  # each halving once, not once a batch
 
@@ -181,7 +181,7 @@ def test_results_do_not_depend_on_the_limit(tmp_path: Path) -> None:
 
 
 def test_rows_are_split_by_a_field(tmp_path: Path) -> None:
-    outcome = evaluate(settings(tmp_path, by="withheld", limit=200, shots=(0,), token_budget=5000))
+    outcome = evaluate(settings(tmp_path, by="withheld", limit=200, shots=(0,), call_tokens=5000))
     task = "small/addition"
     whole, read, withheld = (
         rows(outcome)[task, subset, 0].estimate for subset in ("all", "withheld=false", "withheld=true")
@@ -355,7 +355,7 @@ def test_shots_of_the_paper_are_the_tasks_own(tmp_path: Path) -> None:
     assert [result.shots for result in outcome.results] == [0, 5]
 
 
-COMMAND = ["--task", f"{SMALL}/addition", "--shots", "0,2", "--limit", "60", "--token-budget", "60"]
+COMMAND = ["--task", f"{SMALL}/addition", "--shots", "0,2", "--limit", "60"]
 
 
 def start(out: Path, *, seconds: float) -> subprocess.Popen[str]:
@@ -372,7 +372,7 @@ def start(out: Path, *, seconds: float) -> subprocess.Popen[str]:
 
 
 def undisturbed(out: Path) -> dict[str, bytes]:
-    evaluate(settings(out, limit=60, token_budget=60))
+    evaluate(settings(out, limit=60, call_tokens=60))
     return contents(out)
 
 

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import fewshot, prompt, request, task
+from evalkit import assignment, fewshot, prompt, request, task
+from evalkit.contamination.compare import compare
+from evalkit.contamination.scan import Settings as ScanSettings
+from evalkit.contamination.scan import scan
+from evalkit.errors import UsageError
 from evalkit.records import Example, LogLikelihood
+from evalkit.settings import Settings
 from tests.conftest import count_pieces
 from tests.test_data_flags import run, samples, write
 
@@ -85,6 +90,57 @@ def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
     code, _, error = run(tmp_path, "--task", f"arithmetic/2-digit-addition,{other}")
     assert code == 2
     assert "found two tasks called arithmetic/2-digit-addition" in error
+
+
+def member(folder: Path, name: str) -> str:
+    rows = write(folder / "rows.jsonl", '{"q": "who", "a": "me"}\n')
+    data = f"dataset_path: json\ndataset_kwargs: {{data_files: {{test: {rows}}}}}\ntest_split: test\n"
+    return write(folder / f"{name}.yaml", f'task: {name}\n{data}doc_to_text: "{{{{q}}}}"\ndoc_to_target: a\n')
+
+
+def group(folder: Path, name: str, *members: str) -> str:
+    return write(folder / f"{name}.yaml", f"group: {name}\ntask: [{', '.join(members)}]\n")
+
+
+@pytest.mark.parametrize("is_group_first", [True, False])
+def test_a_task_that_is_named_beside_its_group_stands_in_its_group(tmp_path: Path, is_group_first: bool) -> None:
+    one, two, other = (member(tmp_path, name) for name in ("own_one", "own_two", "own_other"))
+    both = group(tmp_path, "own_group", "own_one", "own_two")
+    named = (both, two) if is_group_first else (two, other, both)
+    found = [(each.task.name, each.task.group) for each in assignment.gather(Settings(tasks=named))]
+    inside = [("own_one", "own_group"), ("own_two", "own_group")]
+    assert found == (inside if is_group_first else [("own_other", None), *inside])
+    assert [each.task.group for each in assignment.gather(Settings(tasks=(one,)))] == [None]
+
+
+def test_a_mean_over_tasks_has_neither_a_metrics_form_nor_a_spread(tmp_path: Path) -> None:
+    for name in ("own_one", "own_two"):
+        member(tmp_path, name)
+    both = group(tmp_path, "own_group", "own_one", "own_two")
+    write(tmp_path / "rows.jsonl", "".join(f'{{"q": "who {n}", "a": "me"}}\n' for n in range(3)))
+    assert run(tmp_path, "--task", both, "--shots", "1", "--seeds", "0,1", script=lambda _: "me")[0] == 0
+    results = json.loads((tmp_path / "run" / "run.json").read_text())["results"]
+    # Both tasks are answered alike with either seed, which is a spread of 0; their mean has none of its own.
+    form = "exact_match(strip=false)"
+    assert [(each["spec"], each["spread"]) for each in results] == [(form, 0.0), (form, 0.0), (None, None)]
+
+
+def test_a_task_of_two_groups_is_refused(tmp_path: Path) -> None:
+    member(tmp_path, "own_one")
+    named = group(tmp_path, "own_a", "own_one"), group(tmp_path, "own_b", "own_one")
+    with pytest.raises(UsageError, match="found own_one in the groups own_a and own_b, expected it in one"):
+        assignment.gather(Settings(tasks=named))
+
+
+def test_metrics_that_differ_in_a_setting_are_told_apart_in_comparisons(tmp_path: Path, quiz_file: Path) -> None:
+    long = [json.dumps({"question": f"which of the towns by the sea has {n} mills", "answer": "Lima"}) for n in "ab"]
+    write(tmp_path / "quiz.jsonl", "\n".join(long))
+    one = quiz(quiz_file, "kind: generate", "metrics: [exact_match, exact_match(ignore_case=true)]")
+    assert run(tmp_path, "--task", one, script=lambda _: " Lima")[0] == 0
+    corpus = write(tmp_path / "corpus.txt", "nothing of it\n")
+    assert scan(ScanSettings(tasks=(one,), corpus=(corpus,), workers=1, out=tmp_path / "scan")) is not None
+    outcome = compare([tmp_path / "run"], tmp_path / "scan")
+    assert [each.metric for each in outcome.comparisons] == ["exact_match", "exact_match(ignore_case=true)"]
 
 
 def test_names_that_the_task_does_not_read_are_refused(tmp_path: Path) -> None:

@@ -112,3 +112,19 @@ def test_a_text_without_words_is_refused(tmp_path: Path) -> None:
     path.write_text("1 2 3 a bc def")
     with pytest.raises(DataError, match="found no words of 5 to 14 lower-case letters"):
         scramble.examples(kind="anagrams-1", words=str(path))
+
+
+def test_words_that_stay_as_they_are_do_not_count_among_n(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("level " * 9 + "civic " * 9 + "river candle garden notebook pilots stones")
+    changed = ("candle", "garden", "notebook", "pilots", "river", "stones")
+    kept = [word for word in changed if not scramble.is_pool(word)]
+    made = scramble.examples(kind="reversed-words", words=str(path), n=len(kept))
+    assert [each.fields["word"] for each in made] == kept
+
+
+def test_a_text_of_palindromes_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("level civic radar refer rotor kayak madam")
+    with pytest.raises(DataError, match=r"words.txt: found no words .* that reversed-words changes"):
+        scramble.examples(kind="reversed-words", words=str(path))

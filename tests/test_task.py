@@ -110,6 +110,8 @@ def test_path_of_a_group_takes_a_subtask(tmp_path: Path) -> None:
             "copa.yaml: key 'template': unknown template 'arithmetik'; did you mean 'arithmetic'?",
         ),
         (COPA + "title: again\n", "copa.yaml:7: key 'title' stands twice in one mapping; remove one"),
+        (COPA + "decoding:\n  beams: 1\n  beams: 2\n", "copa.yaml:9: key 'beams' stands twice in one mapping"),
+        (COPA + "stop: {[a]: b}\n", "copa.yaml:7: broken YAML: found unhashable key"),
         (COPA + "stop: [\n", "copa.yaml:8: broken YAML: "),
         (
             COPA + "stop: !!python/object/apply:os.getcwd []\n",

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,16 @@ def _of_run(path: Path, described: Described, scanned: Scanned) -> Iterator[Row]
         if name not in scanned.splits:
             continue
         pool = scanned.pools.get(name) if name in own_pools else scanned.splits[name]
-        for metric_name in next((each.statistics for each in samples if each.statistics), ()):
-            metric = metric_spec.load(metric_name)
-            title = titles.get(name, name)
-            yield _row(samples, scanned, title=title, metric_name=metric_name, metric=metric, pool=pool)
+        names = tuple(next((each.statistics for each in samples if each.statistics), ()))
+        for metric_name, metric_title in metric_spec.titles(names).items():
+            yield _row(
+                samples,
+                scanned,
+                titles=(titles.get(name, name), metric_title),
+                metric_name=metric_name,
+                metric=metric_spec.load(metric_name),
+                pool=pool,
+            )
 
 
 def _of_logged(files: Sequence[Path], path: Path, scanned: Scanned) -> Iterator[Row]:
@@ -152,7 +158,7 @@ def _of_logged(files: Sequence[Path], path: Path, scanned: Scanned) -> Iterator[
             continue
         compared += 1
         metric = logged_mean(samples, metric_name)
-        yield _row(samples, scanned, title=name, metric_name=metric_name, metric=metric, pool=None)
+        yield _row(samples, scanned, titles=(name, metric.name), metric_name=metric_name, metric=metric, pool=None)
     if not compared and problem is not None:
         raise problem
 
@@ -161,15 +167,16 @@ def _row(
     samples: Sequence[Sample],
     scanned: Scanned,
     *,
-    title: str,
+    titles: tuple[str, str],  # of task and metric
     metric_name: str,
     metric: Aggregation,
     pool: Split | None,
 ) -> Row:
     """Compare the samples of one task at one number of shots; `pool` is what demonstrations were drawn from, sorted."""
     name = samples[0].task
+    title, metric_title = titles
     touched = {each.example: each.parts for each in scanned.stored.overlaps if each.task == name}
-    found = comparison.compare(
+    compared = comparison.compare(
         samples,
         scanned.splits[name],
         title=title,
@@ -178,6 +185,7 @@ def _row(
         metric=metric,
         parts=touched,
     )
+    found = replace(compared, metric=metric_title)
     is_known = pool is not None and demonstrations.are_known(samples, pool)
     return Row(
         comparison=found,

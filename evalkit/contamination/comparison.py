@@ -55,7 +55,7 @@ def compare(
         task=split.task,
         title=title,
         shots=samples[0].shots,
-        metric=metric_title(metric_name, aggregation),
+        metric=metric_spec.titles([metric_name])[metric_name] if metric is None else metric.name,
         is_proportion=aggregation.is_proportion,
         n=n,
         all=whole.estimate,
@@ -68,12 +68,6 @@ def compare(
     )
     touched = () if parts is None else tuple(parts.get(name, ()) for name in dirty.ids)
     return replace(comparison, flags=tuple(flags(comparison, touched)))
-
-
-def metric_title(metric_name: str, metric: Aggregation) -> str:
-    """Name a metric as tables do, with the filter whose answers it scores."""
-    wanted = None if metric_name == metric.name else metric_spec.parse(metric_name).filter
-    return metric.name if wanted is None else f"{metric.name}, {wanted}"
 
 
 def check(samples: Sequence[Sample], split: Split, *, metric_name: str) -> None:

@@ -21,6 +21,8 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     """Apply an activation to every number of x, which may be overwritten."""
     if activation == "gelu":
         return F.gelu(x)
+    if activation != "gelu_tanh":
+        return F.relu(x) if activation == "relu" else F.silu(x)
     if x.requires_grad or x.device.type != "cpu" or x.dtype != torch.float32 or not x.is_contiguous():
         return F.gelu(x, approximate="tanh")
     slope = torch.tensor(SLOPE)

@@ -1,20 +1,37 @@
-"""Causal attention over whole sequences and over a KV cache, dense or within a band.
+"""Causal attention over whole sequences, over a KV cache, and over a prefix that rows share; dense or within a band.
 
 A band of W lets a token attend to the W tokens that end with itself (Child 2019's local pattern, as GPT-Neo counts it).
+Shapes: B batch, H heads, G heads of keys and values, T and Q queries, S keys, D head size.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CAPPED_QUERIES = 256  # whose scores are in memory at a time, where they are capped
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, band: int | None, scale: float | None) -> Tensor:
-    """Attend within sequences that begin at the first key; all arguments and the result are (B, H, T, D)."""
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How a score is made of query and key."""
+
+    scale: float | None = None  # None: 1 / sqrt(D)
+    cap: float | None = None  # s becomes cap tanh(s / cap), as in Gemma 2
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, band: int | None, scores: Scores) -> Tensor:
+    """Attend from (B, H, T, D) within sequences that begin at the first key (B, G, T, D)."""
+    key, value = spread(key, query), spread(value, query)
+    if scores.cap is not None:
+        positions = torch.arange(query.shape[2], device=query.device)[None]
+        return _attend_capped(query, key, value, mask=visible_from(positions, key.shape[2], band=band), scores=scores)
     if band is None or query.shape[2] <= band:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    return attend_in_band(query, key, value, band=band, scale=scale)
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scores.scale)
+    return attend_in_band(query, key, value, band=band, scale=scores.scale)
 
 
 def attend_in_band(query: Tensor, key: Tensor, value: Tensor, *, band: int, scale: float | None) -> Tensor:
@@ -63,6 +80,92 @@ def visible_from(positions: Tensor, keys: int, *, band: int | None) -> Tensor:
     return mask[:, None]
 
 
-def attend_masked(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Attend from (B, H, Q, D) to keys and values (B, H, S, D); mask (B or 1, 1, Q, S), True where allowed."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+def attend_masked(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scores: Scores) -> Tensor:
+    """Attend from (B, H, Q, D) to keys and values (B, G, S, D); mask (B or 1, 1, Q, S), True where allowed."""
+    batch, heads, queries, size = query.shape
+    groups = key.shape[1]
+    if queries == 1 and groups < heads:  # the queries that share a head of keys are laid beside each other instead
+        folded = query.reshape(batch, groups, heads // groups, size)
+        return attend_masked(folded, key, value, mask=mask, scores=scores).reshape(query.shape)
+    key, value = spread(key, query), spread(value, query)
+    if scores.cap is not None:
+        return _attend_capped(query, key, value, mask=mask, scores=scores)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scores.scale)
+
+
+def attend_after_prefix(
+    query: Tensor,
+    own: tuple[Tensor, Tensor],
+    prefix: tuple[Tensor, Tensor],
+    *,
+    mask: Tensor | None,
+    scores: Scores,
+) -> Tensor:
+    """Attend from (B, H, Q, D) to own keys and values (B, G, S, D) and to those (1, G, P, D) that all rows share.
+
+    The prefix is read once for all rows, as if their queries were one row's. The two parts are weighted by their sums
+    of exponentials. Without a mask, own keys are those of the queries themselves, causally.
+    """
+    batch, heads, queries, size = query.shape
+    key, value = prefix
+    groups = key.shape[1]
+    fold = heads // groups
+    together = query.view(batch, groups, fold, queries, size).permute(1, 2, 0, 3, 4)  # (G, fold, B, Q, D)
+    shared, shared_sums = _attend_with_sums(
+        together.reshape(1, groups, -1, size), key, value, mask=None, is_causal=False, scores=scores
+    )
+    shared = shared.view(groups, fold, batch, queries, size).permute(2, 0, 1, 3, 4).reshape(query.shape)
+    shared_sums = shared_sums.view(groups, fold, batch, queries).permute(2, 0, 1, 3).reshape(batch, heads, queries)
+    alone, alone_sums = _attend_with_sums(
+        query, spread(own[0], query), spread(own[1], query), mask=mask, is_causal=mask is None, scores=scores
+    )
+    share = torch.sigmoid(shared_sums - alone_sums)[..., None].to(query.dtype)
+    return torch.lerp(alone, shared, share)
+
+
+def spread(x: Tensor, query: Tensor) -> Tensor:
+    """Repeat the heads (B, G, S, D) of keys or values for all heads of the queries (B, H, T, D)."""
+    repeats = query.shape[1] // x.shape[1]
+    return x if repeats == 1 else x.repeat_interleave(repeats, dim=1)
+
+
+def _attend_with_sums(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, is_causal: bool, scores: Scores
+) -> tuple[Tensor, Tensor]:
+    """Attend, and give the logarithm of each query's sum of exponentials, (B, H, Q) in float32, as well."""
+    if scores.cap is None and query.device.type == "cpu":
+        bias = None
+        if mask is not None:
+            bias = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
+        mixed, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, is_causal, attn_mask=bias, scale=scores.scale
+        )
+        return mixed, sums
+    if scores.cap is None and mask is None and query.device.type == "cuda" and query.dtype != torch.float32:
+        found = torch.ops.aten._scaled_dot_product_flash_attention(
+            query, key, value, 0.0, is_causal, False, scale=scores.scale
+        )
+        return found[0], found[1]
+    if is_causal:
+        positions = torch.arange(query.shape[2], device=query.device)[None]
+        mask = visible_from(positions, key.shape[2], band=None)
+    made = _made(query, key, mask, scores)  # (B, H, Q, S)
+    return (made.softmax(dim=-1).to(value.dtype) @ value), made.logsumexp(dim=-1)
+
+
+def _attend_capped(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scores: Scores) -> Tensor:
+    """Attend with capped scores, some queries at a time."""
+    parts = []
+    for begin in range(0, query.shape[2], CAPPED_QUERIES):
+        some = slice(begin, begin + CAPPED_QUERIES)
+        made = _made(query[:, :, some], key, None if mask is None else mask[:, :, some], scores)
+        parts.append(made.softmax(dim=-1).to(value.dtype) @ value)
+    return torch.cat(parts, dim=2)
+
+
+def _made(query: Tensor, key: Tensor, mask: Tensor | None, scores: Scores) -> Tensor:
+    """Compute scores (B, H, Q, S) in float32, minus infinity where a key may not be seen."""
+    made = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scores.scale is None else scores.scale)
+    if scores.cap is not None:
+        made = (made / scores.cap).tanh() * scores.cap
+    return made if mask is None else made.masked_fill(~mask, -torch.inf)

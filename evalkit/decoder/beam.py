@@ -6,122 +6,128 @@ prompt ends when no beam that is still growing can reach the score of the worst 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from evalkit.decoder.generation import first_stop, prefill
-from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.records import Completion, FinishReason, Generate
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A beam: its tokens and the sum of their log-probabilities in nats."""
+    """A beam: the bytes of its tokens and the sum of their log-probabilities in nats."""
 
-    ids: tuple[int, ...]
+    last: int  # its last token
+    tokens: int
+    text: bytes
     logprob: float
 
 
-@dataclass(slots=True)
 class Beams:
     """The search for one prompt's answer."""
 
-    request: Generate
-    limit: int  # tokens the answer may have
-    full: FinishReason  # why it ends there
-    live: list[Hypothesis]  # the best first
-    finished: list[tuple[float, Completion]] = field(default_factory=list)
+    def __init__(self, request: Generate, tokenizer: Tokenizer, *, room: int) -> None:
+        """Begin with an empty hypothesis; `room` is what the window has left."""
+        self.request = request
+        self.width = request.decoding.beams
+        self.limit = min(request.max_tokens, room)
+        self._full: FinishReason = "max-tokens" if request.max_tokens <= room else "window"
+        self._tokenizer = tokenizer
+        self._stops = [string.encode() for string in request.stop if string]
+        self._longest_stop = max(map(len, self._stops), default=0)
+        self.live = [Hypothesis(-1, 0, b"", 0.0)] if self.limit > 0 else []  # the best first
+        self.finished: list[tuple[float, Completion]] = []
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Give the tokens that end a text."""
+        return self._tokenizer.ends
+
+    @property
+    def rows(self) -> int:
+        """Count the beams that grow."""
+        return len(self.live)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no live beam can still enter the best `width` finished ones."""
+        if not self.live:
+            return True
+        if len(self.finished) < self.width:
+            return False
+        reachable = self.penalised(self.live[0].logprob, self.limit)  # log P only falls, the divisor only grows
+        return self.finished[self.width - 1][0] >= reachable
 
     def penalised(self, logprob: float, length: int) -> float:
         """Score a hypothesis of `length` tokens."""
         penalty: float = ((5 + length) / 6) ** self.request.decoding.length_penalty
         return logprob / penalty
 
-    def is_done(self) -> bool:
-        """Whether no live beam can still enter the best `width` finished ones."""
-        if not self.live:
-            return True
-        if len(self.finished) < self.request.decoding.beams:
-            return False
-        reachable = self.penalised(self.live[0].logprob, self.limit)  # log P only falls, the divisor only grows
-        return self.finished[self.request.decoding.beams - 1][0] >= reachable
-
-    def extend(self, candidates: Sequence[tuple[int, int, float]], tokenizer: Tokenizer) -> list[int]:
+    def extend(self, candidates: Sequence[tuple[int, int, float]]) -> list[int]:
         """Take (beam, token, log P) candidates, the best first; give the beam that each new live one grew from."""
-        width = self.request.decoding.beams
         live: list[Hypothesis] = []
         origins: list[int] = []
         for beam, token, logprob in candidates:
-            grown = Hypothesis((*self.live[beam].ids, token), logprob)
-            completion = self._completion(grown, tokenizer)
+            before = self.live[beam]
+            grown = Hypothesis(token, before.tokens + 1, before.text + self._tokenizer.bytes_of(token), logprob)
+            completion = self._completion(grown, begin=len(before.text))
             if completion is not None:
-                self.finished.append((self.penalised(logprob, len(grown.ids)), completion))
-            elif len(live) < width:
+                self.finished.append((self.penalised(logprob, grown.tokens), completion))
+            elif len(live) < self.width:
                 live.append(grown)
                 origins.append(beam)
         self.finished.sort(key=lambda scored: -scored[0])
         self.live = live
         return origins
 
-    def _completion(self, grown: Hypothesis, tokenizer: Tokenizer) -> Completion | None:
-        """Give the answer where a hypothesis ends it."""
-        text = tokenizer.decode(grown.ids)
-        if grown.ids[-1] == tokenizer.end_of_text:
-            return Completion(text, len(grown.ids), "end-of-text")
-        if (cut := first_stop(text, self.request.stop)) is not None:
-            return Completion(text[:cut], len(grown.ids), "stop")
-        return Completion(text, len(grown.ids), self.full) if len(grown.ids) >= self.limit else None
+    def _completion(self, grown: Hypothesis, *, begin: int) -> Completion | None:
+        """Give the answer where a hypothesis ends it with the bytes from `begin` on."""
+        finish: FinishReason | None = None
+        text = grown.text
+        searched = max(0, begin - self._longest_stop + 1)
+        stops = [place for stop in self._stops if (place := text.find(stop, searched)) >= 0]
+        if grown.last in self._tokenizer.ends:
+            finish, text = "end-of-text", text[:begin]
+        elif stops:
+            finish, text = "stop", text[: min(stops)]
+        elif grown.tokens >= self.limit:
+            finish = self._full
+        return None if finish is None else Completion(text.decode(errors="replace"), grown.tokens, finish)
 
-    def best(self) -> Completion:
+    def completion(self) -> Completion:
         """Give the finished hypothesis with the highest score."""
-        return self.finished[0][1] if self.finished else Completion("", 0, self.full)
+        return self.finished[0][1] if self.finished else Completion("", 0, self._full)
 
 
-def search(
-    decoder: Decoder, tokenizer: Tokenizer, prompts: Sequence[list[int]], requests: Sequence[Generate], *, window: int
-) -> list[Completion]:
-    """Answer requests of one beam width, all beams of all prompts in one batch."""
-    beams = []
-    for ids, request in zip(prompts, requests, strict=True):
-        room = window - len(ids)
-        limit = min(request.max_tokens, room)
-        full: FinishReason = "max-tokens" if request.max_tokens <= room else "window"
-        beams.append(Beams(request, limit, full, live=[Hypothesis((), 0.0)] if limit > 0 else []))
-    capacity = max(len(ids) + search.limit for ids, search in zip(prompts, beams, strict=True))
-    cache, hidden = prefill(decoder, prompts, capacity=capacity)
-    active = [number for number, one in enumerate(beams) if not one.is_done()]
-    if len(active) < len(beams):
-        rows = torch.tensor(active, dtype=torch.long, device=hidden.device)
-        cache.select(rows)
-        hidden = hidden[rows]
-    while active:
-        origins: list[int] = []
-        tokens: list[int] = []
-        following: list[int] = []
-        first = 0
-        logprobs = decoder.logits(hidden).log_softmax(dim=-1)  # (beams of all prompts, V)
-        for number in active:
-            one = beams[number]
-            scores = logprobs[first : first + len(one.live)].double()
-            scores += torch.tensor([[beam.logprob] for beam in one.live], device=scores.device, dtype=scores.dtype)
-            # Twice the width: at most one token of each beam can be end-of-text, so enough others remain.
-            best = scores.flatten().topk(min(2 * one.request.decoding.beams, scores.numel()))
-            picks = [divmod(place, scores.shape[1]) for place in best.indices.tolist()]
+def advance(searches: Sequence[tuple[Beams, int]], logits: Tensor) -> list[list[int]]:
+    """Take one step of searches whose live beams lie in logits (N, V) from a row on; give each one's `extend`."""
+    if not searches:
+        return []
+    logprobs = logits.log_softmax(dim=-1)
+    origins: dict[int, list[int]] = {}
+    alike: dict[tuple[int, int], list[int]] = defaultdict(list)  # searches of one width and number of live beams
+    for place, (search, _) in enumerate(searches):
+        alike[search.width, search.rows].append(place)
+    vocabulary = logits.shape[1]
+    for (width, rows), places in alike.items():
+        taken = [searches[place][1] + row for place in places for row in range(rows)]
+        before = torch.tensor(
+            [beam.logprob for place in places for beam in searches[place][0].live],
+            dtype=torch.float64,
+            device="cpu" if logits.device.type == "mps" else logits.device,
+        )
+        scores = logprobs[taken].to(before.device, torch.float64) + before[:, None]
+        scores = scores.view(len(places), rows * vocabulary)
+        # So many that enough remain where as many as there are of each beam end its text.
+        ends = len(searches[places[0]][0].ends)
+        best = scores.topk(min((1 + ends) * width, scores.shape[1]))
+        for place, indices, values in zip(places, best.indices.tolist(), best.values.tolist(), strict=True):
             candidates = [
-                (beam, token, value) for (beam, token), value in zip(picks, best.values.tolist(), strict=True)
+                (index // vocabulary, index % vocabulary, value) for index, value in zip(indices, values, strict=True)
             ]
-            grown_from = one.extend(candidates, tokenizer)
-            if not one.is_done():
-                following.append(number)
-                origins += [first + beam for beam in grown_from]
-                tokens += [beam.ids[-1] for beam in one.live]
-            first += scores.shape[0]
-        active = following
-        if active:
-            cache.select(torch.tensor(origins, device=hidden.device))
-            hidden = decoder(torch.tensor(tokens, device=hidden.device)[:, None], cache=cache)[:, -1]
-            cache.advance()
-    return [one.best() for one in beams]
+            origins[place] = searches[place][0].extend(candidates)
+    return [origins[place] for place in range(len(searches))]

@@ -1,34 +1,36 @@
-"""Decoder checkpoints on disk: a folder with config.json, safetensors weights and a tokenizer."""
+"""Decoder checkpoints on disk: a folder with config.json, weights and a tokenizer."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families import FAMILIES, native
-from evalkit.decoder.families.family import Family
+from evalkit.decoder.families.family import Change, Family
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
+from evalkit.decoder.weights import INDEX, PICKLE_INDEX, WEIGHTS, Stored, Weights, read_json
 from evalkit.errors import CheckpointError
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-HUB_FILES = ("config.json", "*.safetensors", INDEX, "tokenizer*.json", "vocab.json", "merges.txt")
+HUB_FILES = (
+    *("config.json", "generation_config.json", "model*.safetensors", INDEX),
+    *("tokenizer*.json", "special_tokens_map.json", "vocab.json", "merges.txt"),
+)
+HUB_PICKLES = ("pytorch_model*.bin", PICKLE_INDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,18 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
     """
     settings = read_json(folder / "config.json")
     family = _family(settings, folder)
+    if settings.get("quantization_config"):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: quantization_config is set, which is not computed here; transformers runs the "
+            "model as hf:ID"
+        )
     try:
         config = family.config(settings)
     except CheckpointError as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'}: setting {error} is missing") from error
-    except (TypeError, ValueError, MemoryError, OverflowError) as error:
+    except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: a setting has the wrong type ({error})") from error
     tokenizer = tokenizers.load(folder)
     if tokenizer.size > config.vocab_size:
@@ -61,11 +68,11 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
             f"{folder}: the tokenizer has {tokenizer.size} tokens but the model only {config.vocab_size}; "
             "use the tokenizer the model was trained with"
         )
-    files = weight_files(folder)
+    weights = Weights(folder)
     decoder = Decoder(config, device="meta")
-    with ExitStack() as stack:
-        _assign(decoder, family, _open_tensors(files, stack), folder=folder, device=device, dtype=dtype)
-    return Checkpoint(decoder.eval(), tokenizer, fingerprint(folder, files))
+    _assign(decoder, family, weights, folder=folder, device=device, dtype=dtype)
+    weights.close()
+    return Checkpoint(decoder.eval(), tokenizer, fingerprint(folder, weights.files))
 
 
 def find(name: str) -> Path:
@@ -84,7 +91,10 @@ def find(name: str) -> Path:
     except ImportError as error:
         raise CheckpointError(f"no folder {name!r}, and a hub id needs huggingface_hub; pip install it") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        found = Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        if not any(found.glob("model*.safetensors")):
+            found = Path(snapshot_download(name, allow_patterns=[*HUB_FILES, *HUB_PICKLES]))
+        return found
     except Exception as error:  # the hub client's errors share no base class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -104,125 +114,162 @@ def save(decoder: Decoder, tokenizer: Tokenizer, folder: Path, *, dtype: torch.d
     os.replace(partial, folder / WEIGHTS)
 
 
-def read_json(path: Path) -> dict[str, Any]:  # Any: JSON
-    """Read a JSON object; CheckpointError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent}: no {path.name}; expected a checkpoint folder") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: found a {type(content).__name__}, expected an object of settings")
-    return content
-
-
 def _family(settings: Mapping[str, Any], folder: Path) -> Family:
     """Look up the family that config.json names."""
     model_type = settings.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise CheckpointError(
-            f"{folder / 'config.json'}: model_type is {model_type!r:.60}; known are {', '.join(sorted(FAMILIES))}"
+            f"{folder / 'config.json'}: model_type is {model_type!r:.60}; known are "
+            f"{', '.join(sorted(FAMILIES))}; what transformers can load runs as hf:ID, here hf:{folder}"
         )
     return FAMILIES[model_type]
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Name the safetensors files of a checkpoint: one, or the shards its index lists."""
-    if (folder / WEIGHTS).exists():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).exists():
-        names = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(names, dict) or not names:
-            raise CheckpointError(f"{folder / INDEX}: weight_map is missing; save the model again")
-        for name in names.values():
-            if not isinstance(name, str) or name in ("", "..") or Path(name).name != name or "\\" in name:
-                raise CheckpointError(f"{folder / INDEX}: found {name!r:.60}, expected the name of a file beside it")
-        files = [folder / name for name in sorted(set(names.values()))]
-        absent = [file.name for file in files if not file.exists()]
-        if absent:
-            raise CheckpointError(f"{folder}: {INDEX} lists {', '.join(absent)}, which is not there")
-        return files
-    raise CheckpointError(f"{folder}: no weights found; expected {WEIGHTS} or {INDEX} with its shards")
 
 
 def fingerprint(folder: Path, weights: list[Path]) -> str:
     """Hash everything that decides a model's answers."""
     whole = sha256()
-    for path in [folder / "config.json", *weights, *sorted(folder.glob("*token*.json")), *_vocabulary_files(folder)]:
+    for path in [folder / "config.json", *weights, *sorted(folder.glob("*token*.json")), *_older_files(folder)]:
         with path.open("rb") as file:
             whole.update(f"{path.name}:{file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
 
 
-def _vocabulary_files(folder: Path) -> list[Path]:
-    """Give the older form of a tokenizer, where it is there."""
-    return [path for path in (folder / "vocab.json", folder / "merges.txt") if path.exists()]
+def _older_files(folder: Path) -> list[Path]:
+    """Give the older form of a tokenizer, and what says which tokens end an answer, where they are there."""
+    names = ("vocab.json", "merges.txt", "generation_config.json")
+    return [path for name in names if (path := folder / name).exists()]
 
 
-def _open_tensors(files: list[Path], stack: ExitStack) -> dict[str, Any]:  # Any: safe_open is untyped
-    """Map each tensor's name to the opened file that holds it; nothing is read yet."""
-    holders: dict[str, Any] = {}
-    for path in files:
-        try:
-            opened = stack.enter_context(safe_open(path, framework="pt"))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path}: not a safetensors file ({error}); download or save it again") from error
-        holders.update(dict.fromkeys(opened.keys(), opened))
-    return holders
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What one of the decoder's parameters is made of."""
+
+    parameter: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...]  # in the file
+    change: Change | None
 
 
 def _assign(
-    decoder: Decoder,
-    family: Family,
-    holders: dict[str, Any],  # Any: safe_open is untyped
-    *,
-    folder: Path,
-    device: torch.device | str,
-    dtype: torch.dtype,
+    decoder: Decoder, family: Family, weights: Weights, *, folder: Path, device: torch.device | str, dtype: torch.dtype
 ) -> None:
-    """Replace the decoder's empty parameters by the file's tensors, one at a time."""
-    prefix = next((p for p in family.prefixes if any(name.startswith(p) for name in holders)), "")
-    names = dict(_file_names(family, decoder.config, prefix))
-    missing = [file_name for file_name, _ in names.values() if file_name not in holders]
-    known = {file_name for file_name, _ in names.values()}
-    ignored = re.compile("|".join(f"(?:{re.escape(prefix)})?{pattern}" for pattern in family.ignored) or r"(?!)")
-    extra = [name for name in holders if name not in known and not ignored.fullmatch(name)]
+    """Replace the decoder's empty parameters by the file's tensors, in the order of the files that hold them."""
+    many = len(weights.files) > 1
+    named = {name: f"{name} in {stored.file.name}" if many else name for name, stored in weights.stored.items()}
+    place = folder if many else weights.files[0]
+    placements = _place(decoder, family, weights.stored, place=place)
+    _check_names(placements, decoder, family, named, place=place)
+    wrong = [_complaint(placement, weights.stored, decoder.config, named) for placement in placements]
+    if any(wrong):
+        raise CheckpointError(f"{place}: {_some([complaint for complaint in wrong if complaint], '; ')}")
+    changed = [prod(weights.stored[name].shape) for p in placements if p.change is not None for name in p.names]
+    room = torch.empty(max(changed, default=0), device=device, dtype=dtype)
+    with torch.no_grad():
+        for placement in sorted(placements, key=lambda p: weights.stored[p.names[0]].file):
+            made = torch.empty(placement.shape, device=device, dtype=dtype)
+            row = 0
+            for name, piece in _pieces(placement, weights, decoder.config, room):
+                rows = made[row : row + len(piece)]
+                rows.copy_(piece)
+                low, high = rows.aminmax()  # NaN where there is one
+                if not (low.isfinite() & high.isfinite()):
+                    raise CheckpointError(f"{place}: tensor {named[name]} {_not_finite(piece, dtype)}")
+                row += len(piece)
+            owner, _, attribute = placement.parameter.rpartition(".")
+            setattr(decoder.get_submodule(owner), attribute, nn.Parameter(made, requires_grad=False))
+
+
+def _place(decoder: Decoder, family: Family, stored: Mapping[str, Stored], *, place: Path) -> list[Placement]:
+    """Say for each of the decoder's parameters where in the file it is."""
+    prefix = next((p for p in family.prefixes if any(name.startswith(p) for name in stored)), "")
+    placements = []
+    for ours, parameter in decoder.named_parameters():
+        layer = re.search(r"\d+", ours)
+        source = family.tensors.get(re.sub(r"\d+", "{layer}", ours, count=1) if ours.startswith("blocks.") else ours)
+        if source is None:
+            raise CheckpointError(
+                f"{place}: config.json asks for a tensor {ours}, for which the {family.model_type} form has no name; "
+                "check the settings"
+            )
+        names, change = ((source,), None) if isinstance(source, str) else (source.names, source.change)
+        before = "" if ours.startswith("head.") else prefix  # the head stands beside what transformers names so
+        whole = tuple(before + name.format(layer=layer[0] if layer else "") for name in names)
+        whole = tuple(name if name in stored else family.synonyms.get(name, name) for name in whole)
+        placements.append(Placement(ours, tuple(parameter.shape), whole, change))
+    return placements
+
+
+def _check_names(
+    placements: Sequence[Placement], decoder: Decoder, family: Family, named: Mapping[str, str], *, place: Path
+) -> None:
+    """Raise CheckpointError that names the tensors that are missing and those that are unknown."""
+    known = {name for placement in placements for name in placement.names}
+    patterns = family.ignored + (family.ignored_if_tied if decoder.config.is_tied else ())
+    prefix = "|".join(map(re.escape, family.prefixes))
+    ignored = re.compile(f"(?:{prefix})?(?:{'|'.join(patterns)})" if patterns else r"(?!)")
+    missing = sorted(known - named.keys())
+    extra = sorted(named[name] for name in named.keys() - known if not ignored.fullmatch(name))
     if missing or extra:
         found = [f"missing {_some(missing)}"] * bool(missing) + [f"unknown {_some(extra)}"] * bool(extra)
-        raise CheckpointError(f"{folder}: tensors do not fit the {family.model_type} form: {'; '.join(found)}")
-    for name, parameter in list(decoder.named_parameters()):
-        file_name, transposed = names[name]
-        tensor: Tensor = holders[file_name].get_tensor(file_name)
-        expected = tuple(reversed(parameter.shape)) if transposed else tuple(parameter.shape)
-        if tuple(tensor.shape) != expected:
-            raise CheckpointError(
-                f"{folder}: tensor {file_name} has shape {tuple(tensor.shape)}, config.json asks for {expected}"
-            )
-        if tensor.dtype not in FLOATS:
-            found_dtype = str(tensor.dtype).removeprefix("torch.")
-            raise CheckpointError(
-                f"{folder}: tensor {file_name} has dtype {found_dtype}, expected float16, bfloat16, float32 or float64"
-            )
-        tensor = (tensor.T if transposed else tensor).to(device, dtype).contiguous()
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{folder}: tensor {file_name} holds numbers that are not finite in "
-                f"{str(dtype).removeprefix('torch.')}; save the model again, or try --dtype float32"
-            )
-        owner, _, attribute = name.rpartition(".")
-        setattr(decoder.get_submodule(owner), attribute, nn.Parameter(tensor, requires_grad=False))
+        raise CheckpointError(
+            f"{place}: tensors do not fit config.json in the {family.model_type} form: {'; '.join(found)}"
+        )
 
 
-def _file_names(family: Family, config: DecoderConfig, prefix: str) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Yield each of the decoder's names with the file's name and whether it is transposed there."""
-    for ours, theirs in family.tensors.items():
-        layers = range(config.layers) if "{layer}" in ours else (0,)
-        for layer in layers:
-            yield ours.format(layer=layer), (prefix + theirs.format(layer=layer), ours in family.transposed)
+def _complaint(
+    placement: Placement, stored: Mapping[str, Stored], config: DecoderConfig, named: Mapping[str, str]
+) -> str | None:
+    """Say what is wrong with the shapes and dtypes of a parameter's tensors, if anything."""
+    for name in placement.names:
+        if stored[name].dtype not in FLOATS:
+            dtype = str(stored[name].dtype).removeprefix("torch.")
+            return f"tensor {named[name]} has dtype {dtype}, expected float16, bfloat16, float32 or float64"
+    shapes = [stored[name].shape for name in placement.names]
+    became = _laid_down([torch.empty(shape, device="meta") for shape in shapes], placement.change, config)
+    if became == placement.shape:
+        return None
+    names = " and ".join(named[name] for name in placement.names)
+    found = f"tensor {names} has shape" if len(shapes) == 1 else f"tensors {names} have shapes"
+    made = "" if [became] == shapes else f", which make {became or 'no tensor'}"
+    return f"{found} {' and '.join(map(str, shapes))}{made}, config.json asks for {placement.shape}"
 
 
-def _some(names: list[str]) -> str:
-    """List the first names and count the rest."""
-    shown = ", ".join(sorted(names)[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+def _laid_down(tensors: Sequence[Tensor], change: Change | None, config: DecoderConfig) -> tuple[int, ...] | None:
+    """Give the shape of tensors that are changed and laid end to end; None where they cannot be."""
+    try:
+        changed = [tensor if change is None else change(tensor, config) for tensor in tensors]
+        return tuple(changed[0].shape if len(changed) == 1 else torch.cat(changed).shape)
+    except (RuntimeError, IndexError, ValueError):
+        return None
+
+
+def _pieces(
+    placement: Placement, weights: Weights, config: DecoderConfig, room: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a parameter's rows in order, with the name of the file's tensor that they are of.
+
+    A tensor that is changed is first brought to its device and dtype in `room`, which is made once, since memory that
+    is taken and freed for each leaves holes.
+    """
+    for name in placement.names:
+        if placement.change is None:
+            for piece in weights.pieces(name):
+                yield name, piece
+        else:
+            with weights.read(name) as tensor:
+                fits = tensor.dtype == room.dtype and tensor.device == room.device
+                whole = tensor if fits else room[: tensor.numel()].view(tensor.shape).copy_(tensor)
+                yield name, placement.change(whole, config)
+
+
+def _not_finite(piece: Tensor, dtype: torch.dtype) -> str:
+    """Say whether the file or the dtype is at fault."""
+    if not piece.isfinite().all():
+        return "holds numbers that are not finite; download or save the model again"
+    return f"holds numbers that are not finite in {str(dtype).removeprefix('torch.')}; try --dtype float32"
+
+
+def _some(found: Sequence[str], between: str = ", ") -> str:
+    """List the first and count the rest."""
+    shown = between.join(found[:3])
+    return shown if len(found) <= 3 else f"{shown} and {len(found) - 3} more"

@@ -1,40 +1,49 @@
-"""Generation: one prefill of all prompts, then a token a step in every row that is not finished."""
+"""Generation by continuous batching: a token a step in every row; finished rows leave, new ones enter."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from evalkit.decoder import beam
+from evalkit.decoder.beam import Beams
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.sampling import pick
 from evalkit.decoder.tokenizer import TextStream, Tokenizer
 from evalkit.records import Completion, FinishReason, Generate
 
-COMPACT_SHARE = 0.25  # of a batch that has to be finished before the cache is rewritten without it
+COMPACT_SHARE = 0.25  # of the rows that have to be finished before the cache is rewritten without them
 
 
 class Row:
     """One answer as it grows."""
+
+    rows = 1
 
     def __init__(self, request: Generate, tokenizer: Tokenizer, *, room: int) -> None:
         self.request = request
         self.text = ""
         self.tokens = 0
         self.finish: FinishReason | None = None
-        self._limit = min(request.max_tokens, room)
+        self.limit = min(request.max_tokens, room)
         self._full: FinishReason = "max-tokens" if request.max_tokens <= room else "window"
         self._generator = random.Random(request.seed)
         self._stream = TextStream(tokenizer)
-        self._end_of_text = tokenizer.end_of_text
+        self._ends = tokenizer.ends
         self._longest_stop = max(map(len, request.stop), default=0)
         self._shown = 0
-        if self._limit <= 0:
+        if self.limit <= 0:
             self.finish = self._full
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer is whole."""
+        return self.finish is not None
 
     def draw(self) -> float:
         """Give the uniform number that decides the next token."""
@@ -43,14 +52,14 @@ class Row:
     def push(self, token: int) -> None:
         """Take the next token: the row is finished at end-of-text, a stop string, or its limit."""
         self.tokens += 1
-        if token == self._end_of_text:
+        if token in self._ends:
             self._close("end-of-text")
             return
         searched = max(0, len(self.text) - self._longest_stop + 1)
         self.text += self._stream.push(token)
         if (cut := first_stop(self.text, self.request.stop, start=searched)) is not None:
             self.text, self.finish = self.text[:cut], "stop"
-        elif self.tokens >= self._limit:
+        elif self.tokens >= self.limit:
             self._close(self._full)
 
     def _close(self, finish: FinishReason) -> None:
@@ -69,50 +78,102 @@ class Row:
         return Completion(self.text, self.tokens, self.finish)
 
 
+Growing: TypeAlias = Row | Beams
+
+
 def first_stop(text: str, stop: Sequence[str], *, start: int = 0) -> int | None:
     """Find where the first of the stop strings begins, none before `start`."""
     found = [place for place in (text.find(string, start) for string in stop if string) if place >= 0]
     return min(found, default=None)
 
 
-def complete(
-    decoder: Decoder, tokenizer: Tokenizer, prompts: Sequence[list[int]], requests: Sequence[Generate], *, window: int
-) -> Iterator[tuple[list[str], list[Completion]]]:
-    """Generate all answers; after each step yield every row's new text, and with the last step the answers."""
-    rows = [Row(request, tokenizer, room=window - len(ids)) for ids, request in zip(prompts, requests, strict=True)]
-    capacity = max(min(window, len(ids) + row.request.max_tokens) for ids, row in zip(prompts, rows, strict=True))
-    cache, hidden = prefill(decoder, prompts, capacity=capacity)
-    running = list(range(len(rows)))  # the row of each line of the cache; a finished one stays until compaction
-    while any(rows[line].finish is None for line in running):
-        active = [rows[line] for line in running]
-        rules = [row.request.decoding for row in active]
-        uniforms = [row.draw() if row.finish is None else 0.0 for row in active]
-        tokens = pick(decoder.logits(hidden), rules, uniforms)  # (B,)
-        for row, token in zip(active, tokens.tolist(), strict=True):
-            if row.finish is None:
-                row.push(token)
-        yield [row.news() for row in rows], []
-        going = [line for line, row in enumerate(active) if row.finish is None]
-        if not going:
-            break
+def begin(request: Generate, tokenizer: Tokenizer, *, room: int) -> Growing:
+    """Begin an answer for which the window has `room` tokens."""
+    return (Beams if request.decoding.beams > 1 else Row)(request, tokenizer, room=room)
+
+
+class Pool:
+    """Answers that grow together, all after one prefix."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._cache: KVCache | None = None
+        self._hidden = torch.empty(0)  # (N, d) of the last token of each row
+        self.members: list[Growing] = []  # their rows lie in this order; a finished Row stays until compaction
+        self._settled = 0  # columns before which all rows of a member are equal
+
+    @property
+    def growing(self) -> int:
+        """Count the answers that are not whole."""
+        return sum(not member.is_done for member in self.members)
+
+    def admit(self, members: Sequence[Growing], cache: KVCache, hidden: Tensor) -> None:
+        """Take in answers whose prompts lie in the rows of a cache (B), with the hidden states (B, d) of their ends."""
+        shortest = min(cache.lengths.tolist())
+        if self._cache is None:
+            self._cache, self._hidden, self.members, self._settled = cache, hidden, list(members), shortest
+            return
+        kept = torch.tensor([row for row, member in self._rows() if not member.is_done], device=hidden.device)
+        self._cache.select(kept)
+        self._cache.join(cache)
+        self._hidden = torch.cat([self._hidden[kept], hidden])
+        self.members = [member for member in self.members if not member.is_done] + list(members)
+        self._settled = min(self._settled, shortest)
+
+    def step(self) -> list[Growing]:
+        """Add a token to every answer; give those that are whole now."""
+        assert self._cache is not None
+        growing = [member for member in self.members if not member.is_done]
+        before = self._owners()
+        rows, tokens = self._pick(self._decoder.logits(self._hidden))
+        done = [member for member in growing if member.is_done]
+        if len(done) == len(growing):
+            self._cache, self.members = None, []
+            return done
+        chosen = torch.tensor(rows, device=self._hidden.device)
+        if self._owners() != before:
+            self._cache.select(chosen)
+        elif rows != list(range(len(rows))):
+            self._cache.exchange(chosen, begin=self._settled)
+        made = torch.tensor(tokens, device=self._hidden.device)[:, None]  # (N, 1)
+        self._hidden = self._decoder(made, cache=self._cache)[:, -1]
+        self._cache.advance()
+        return done
+
+    def _rows(self) -> Iterator[tuple[int, Growing]]:
+        """Yield every row with the answer that it belongs to."""
+        row = 0
+        for member in self.members:
+            for _ in range(member.rows):
+                yield row, member
+                row += 1
+
+    def _owners(self) -> list[int]:
+        return [id(member) for _, member in self._rows()]
+
+    def _pick(self, logits: Tensor) -> tuple[list[int], list[int]]:
+        """Pick the tokens of the next step, and the row that each of them follows; forget who leaves."""
+        assert self._cache is not None
+        first: dict[int, int] = {}  # id of a member -> its first row
+        for row, member in self._rows():
+            first.setdefault(id(member), row)
+        singles = [member for member in self.members if isinstance(member, Row)]
+        searches = [(member, first[id(member)]) for member in self.members if isinstance(member, Beams)]
+        chosen: dict[int, tuple[list[int], list[int]]] = {}  # id of a member -> rows, tokens
+        if singles:
+            rules = [member.request.decoding for member in singles]
+            uniforms = [0.0 if member.is_done else member.draw() for member in singles]
+            own = logits[[first[id(member)] for member in singles]] if searches else logits
+            for member, token in zip(singles, pick(own, rules, uniforms).tolist(), strict=True):
+                if not member.is_done:
+                    member.push(token)
+                chosen[id(member)] = [first[id(member)]], [token]
+        for (search, begin), origins in zip(searches, beam.advance(searches, logits), strict=True):
+            chosen[id(search)] = [begin + origin for origin in origins], [each.last for each in search.live]
+        finished = sum(member.is_done for member in singles)
         # A finished row goes on growing with the others, so it must leave before it outgrows the cache.
-        is_full = len(going) < len(active) and cache.longest >= cache.capacity
-        if is_full or len(active) - len(going) >= COMPACT_SHARE * len(active):
-            kept = torch.tensor(going, device=tokens.device)
-            cache.select(kept)
-            tokens, running = tokens[kept], [running[line] for line in going]
-        hidden = decoder(tokens[:, None], cache=cache)[:, -1]
-        cache.advance()
-    yield [row.news() for row in rows], [row.completion() for row in rows]
-
-
-def prefill(decoder: Decoder, prompts: Sequence[list[int]], *, capacity: int) -> tuple[KVCache, Tensor]:
-    """Compute all prompts at once; give their cache and the hidden state (B, d) of each one's last token."""
-    device, dtype = decoder.tokens.device, decoder.tokens.dtype
-    lengths = [len(ids) for ids in prompts]
-    tokens = pad_sequence([torch.tensor(ids) for ids in prompts], batch_first=True).to(device)  # (B, T)
-    cache = KVCache(decoder.config, rows=len(prompts), capacity=max(capacity, *lengths, 1), device=device, dtype=dtype)
-    last = torch.tensor(lengths, device=device)[:, None] - 1  # (B, 1)
-    hidden = decoder(tokens, cache=cache, wanted=last)[:, 0]
-    cache.set_lengths(lengths)
-    return cache, hidden
+        is_full = self._cache.longest >= self._cache.capacity
+        if searches or is_full or finished >= COMPACT_SHARE * len(singles):
+            self.members = [member for member in self.members if not member.is_done]
+        rows = [row for member in self.members for row in chosen[id(member)][0]]
+        return rows, [token for member in self.members for token in chosen[id(member)][1]]

@@ -1,27 +1,39 @@
-"""The decoder: a pre-norm transformer whose layers are dense or banded, with learned positions and a tied head.
+"""The decoder: one transformer for every family, put together as its configuration says.
 
-Architecture of GPT-2 (Radford 2019) with GPT-3's alternating attention (Brown 2020, section 2.1). One module serves
-training, scoring and generation; shapes in comments: B batch, T new tokens, S cached tokens, d width, H heads, D head
-size, V vocabulary.
+The defaults are GPT-2's architecture (Radford 2019); GPT-3's alternates dense and banded layers (Brown 2020, section
+2.1). One module serves training, scoring and generation; shapes in comments: B batch, T new tokens, Q wanted ones, d
+width, e width of the embedding, H heads, G heads of keys and values, D head size, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evalkit.decoder import rotary
 from evalkit.decoder.activation import activate
-from evalkit.decoder.attention import attend, attend_masked, visible_from
+from evalkit.decoder.attention import Scores, attend, attend_masked, visible_from
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.linear import Linear, pack, project
+from evalkit.decoder.norm import make_norm
 
 INIT_STD = 0.02
 MOST_WANTED = 0.25  # share of positions up to which the last block computes them alone
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What all blocks of one forward share."""
+
+    cache: KVCache | None
+    turns: Tensor | None  # cosines and sines of the new tokens' positions, where positions are rotary
+    local_turns: Tensor | None  # those of layers with a band
 
 
 class Decoder(nn.Module):
@@ -30,17 +42,25 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig, *, device: torch.device | str | None = None) -> None:
         super().__init__()
         self.config = config
+        width = config.embedding_width
         with torch.device(device or "cpu"):
-            self.tokens = nn.Parameter(torch.empty(config.vocab_size, config.d_model))  # embedding and head
-            self.positions = nn.Parameter(torch.empty(config.window, config.d_model))
+            self.tokens = nn.Parameter(torch.empty(config.vocab_size, width))  # embedding, and head where it is tied
+            if config.rotary is None:
+                self.positions = nn.Parameter(torch.empty(config.window, config.d_model))
+            if width != config.d_model:
+                self.embed_in = Linear(width, config.d_model, bias=False)
+                self.embed_out = Linear(config.d_model, width, bias=False)
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-            self.norm = nn.LayerNorm(config.d_model, eps=config.norm_eps)
+            self.norm = make_norm(config) if config.has_final_norm else nn.Identity()
+            if not config.is_tied:
+                self.head = Linear(width, config.vocab_size, bias="head" in config.biases)
         self._packed_head: Tensor | None = None
+        self._turns: dict[tuple[float, ...], Tensor] = {}  # tables of cosines and sines, as long as was needed so far
 
     def pack(self) -> None:
         """Hold a packed copy of large weights for decoding on the CPU; the weights must not change after this."""
         if self._packed_head is None:
-            self._packed_head = pack(self.tokens)
+            self._packed_head = pack(self.tokens if self.config.is_tied else self.head.weight)
             for module in self.modules():
                 if isinstance(module, Linear):
                     module.packed = pack(module.weight)
@@ -53,30 +73,55 @@ class Decoder(nn.Module):
         cache: KVCache | None = None,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Give the normalised hidden states (B, T, d) of tokens (B, T), or (B, Q, d) at the wanted positions (B, Q).
+        """Give the normalised hidden states (B, T, d) of tokens (B, T), or (B, Q, d) of the wanted ones (B, Q).
 
-        Without a cache, or with an empty one, the tokens begin a sequence: at position 0, or at `start` (B,). With a
-        filled cache, T is 1 and each token continues its row. The caller counts what was added to the cache.
+        Without a cache the tokens begin a sequence: at position 0, or at `start` (B,). With one, they continue its
+        rows. The caller counts what was added to the cache.
         """
-        hidden = F.embedding(tokens, self.tokens) + self._embed_positions(tokens.shape[1], start, cache)
+        config = self.config
+        if cache is not None:
+            positions, end = cache.positions(tokens.shape[1]), cache.offset + cache.longest + tokens.shape[1]
+        else:
+            positions, end = torch.arange(tokens.shape[1], device=tokens.device)[None], tokens.shape[1]
+        if start is not None:
+            positions, end = start[:, None] + positions, config.window  # (1 or B, T)
+        hidden = F.embedding(tokens, self.tokens)
+        if config.embedding_scale != 1:
+            hidden = hidden * torch.tensor(config.embedding_scale, dtype=hidden.dtype)
+        if config.d_embedding is not None and config.d_embedding != config.d_model:
+            hidden = self.embed_in(hidden)
+        # What pads a row may lie beyond the window, and is never read.
+        positions = positions.clamp(max=config.window - 1)
+        if config.rotary is None:
+            hidden = hidden + F.embedding(positions, self.positions)
+        end = min(end, config.window)
+        turns = None if config.rotary is None else self._turns_at(positions, config.rotary, hidden, end=end)
+        local = turns
+        if config.local_rotary is not None:
+            local = self._turns_at(positions, config.local_rotary, hidden, end=end)
+        step = Step(cache, turns, local)
         *early, last = self.blocks
         for block in early:
-            hidden = block(hidden, cache)
-        return self.norm(last(hidden, cache, wanted))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+            hidden = block(hidden, step)
+        return self.norm(last(hidden, step, wanted))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    def _embed_positions(self, count: int, start: Tensor | None, cache: KVCache | None) -> Tensor:
-        """Embed the positions of T new tokens: (T, d), or (B, T, d) where rows differ."""
-        if cache is not None and cache.longest:
-            if cache.shortest == cache.longest:
-                return self.positions[cache.longest : cache.longest + 1]
-            return F.embedding(cache.lengths[:, None], self.positions)
-        if start is None:
-            return self.positions[:count]
-        return F.embedding(start[:, None] + torch.arange(count, device=start.device), self.positions)
+    def _turns_at(self, positions: Tensor, radians: tuple[float, ...], hidden: Tensor, *, end: int) -> Tensor:
+        """Look up cosines and sines of positions (1 or B, T) below `end`: (2, 1 or B, T, n)."""
+        made = self._turns.get(radians)
+        if made is None or made.shape[1] < end or (made.dtype, made.device) != (hidden.dtype, hidden.device):
+            longer = min(self.config.window, 2 * end)  # so that a growing sequence makes few tables
+            made = rotary.table(radians, longer, device=hidden.device, dtype=hidden.dtype)
+            self._turns[radians] = made
+        return made[:, positions]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary: (..., d) to (..., V), in float32."""
-        return project(hidden, self.tokens, packed=self._packed_head).float()
+        if self.config.embedding_width != self.config.d_model:
+            hidden = self.embed_out(hidden)
+        weight, bias = (self.tokens, None) if self.config.is_tied else (self.head.weight, self.head.bias)
+        logits = project(hidden, weight, bias, packed=self._packed_head).float()
+        cap = self.config.logit_cap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def initialise(self, *, seed: int) -> Decoder:
         """Fill all tensors: normal with std 0.02, residual projections scaled by 1 / sqrt(2 layers) (Radford 2019)."""
@@ -94,65 +139,100 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a norm and added to the residual stream."""
+    """Attention and MLP, normed and added to the residual stream as the configuration says."""
 
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
-        width = config.d_model
+        self.config = config
         self.layer = layer
-        self.heads = config.heads
         self.band = config.bands[layer]
-        self.scale = 1 / (math.sqrt(config.head_size) * (layer + 1)) if config.scale_by_layer else None
-        self.activation = config.activation
-        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.qkv = Linear(width, 3 * width)  # rows: query of all heads, key, value
-        self.attention_out = Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.mlp_in = Linear(width, config.d_ff)
-        self.mlp_out = Linear(config.d_ff, width)
+        scale = config.attention_scale
+        if config.scale_by_layer:
+            scale = (scale or 1 / math.sqrt(config.head_size)) / (layer + 1)
+        self.scores = Scores(scale, config.attention_cap)
+        width, inner = config.d_model, config.d_ff
+        mixed = config.heads * config.head_size
+        self.norm1 = make_norm(config)
+        self.qkv = Linear(width, config.qkv_width, bias="qkv" in config.biases)  # rows: all queries, keys, values
+        if config.has_qk_norm:
+            self.query_norm = make_norm(config, width=config.head_size)
+            self.key_norm = make_norm(config, width=config.head_size)
+        self.attention_out = Linear(mixed, width, bias="attention_out" in config.biases)
+        if config.residual != "parallel_one_norm":
+            self.norm2 = make_norm(config)
+        # A gated MLP has the rows of the gate before those of what it lets through.
+        self.mlp_in = Linear(width, 2 * inner if config.is_gated else inner, bias="mlp_in" in config.biases)
+        self.mlp_out = Linear(inner, width, bias="mlp_out" in config.biases)
+        if config.norm_place == "around":
+            self.attention_norm = make_norm(config)
+            self.mlp_norm = make_norm(config)
 
-    def forward(self, hidden: Tensor, cache: KVCache | None, wanted: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, step: Step, wanted: Tensor | None = None) -> Tensor:
         """Add attention and MLP to the residual stream (B, T, d); give it at the wanted positions (B, Q) alone."""
-        normed = self.norm1(hidden)
-        if wanted is None or wanted.shape[1] > MOST_WANTED * hidden.shape[1]:
-            hidden = self._add_mlp(hidden + self.attention_out(self._mix(self.qkv(normed), cache)))
-            return hidden if wanted is None else take(hidden, wanted)
-        mixed = self._mix_at(wanted, normed, cache)
-        return self._add_mlp(take(hidden, wanted) + self.attention_out(mixed))
-
-    def _add_mlp(self, hidden: Tensor) -> Tensor:
-        inner = activate(self.mlp_in(self.norm2(hidden)), self.activation)
-        return hidden + self.mlp_out(inner)  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-    def _mix(self, qkv: Tensor, cache: KVCache | None) -> Tensor:
-        """Mix values across positions: (B, T, 3d) to (B, T, d)."""
-        query, key, value = self._split(qkv)
-        if cache is None or not cache.longest:
-            if cache is not None:
-                key, value = cache.fill(self.layer, key, value)
-            mixed = attend(query, key, value, band=self.band, scale=self.scale)
+        config = self.config
+        mixed: Tensor
+        normed: Tensor = hidden if config.norm_place == "after" else self.norm1(hidden)
+        if wanted is None:
+            mixed = self.attention_out(self._mix(normed, step, None))
+        elif wanted.shape[1] <= MOST_WANTED * hidden.shape[1]:
+            mixed = self.attention_out(self._mix(normed, step, wanted))
+            hidden, normed = take(hidden, wanted), take(normed, wanted)
         else:
-            cache.append(self.layer, key, value)
-            start, end, mask = cache.visible(self.band)
-            keys, values = cache.keys[self.layer][:, :, start:end], cache.values[self.layer][:, :, start:end]
-            mixed = attend_masked(query, keys, values, mask=mask, scale=self.scale)
-        return merge_heads(mixed)
+            mixed = self.attention_out(take(self._mix(normed, step, None), wanted))
+            hidden, normed = take(hidden, wanted), take(normed, wanted)
+        if config.residual == "parallel_one_norm":
+            return hidden + mixed + self._mlp(normed)
+        if config.residual == "parallel":
+            return hidden + mixed + self._mlp(self.norm2(hidden))
+        if config.norm_place == "after":
+            hidden = self.norm1(hidden + mixed)
+            return self.norm2(hidden + self._mlp(hidden))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        is_around = config.norm_place == "around"
+        hidden = hidden + (self.attention_norm(mixed) if is_around else mixed)
+        added = self._mlp(self.norm2(hidden))
+        return hidden + (self.mlp_norm(added) if is_around else added)
 
-    def _mix_at(self, wanted: Tensor, normed: Tensor, cache: KVCache | None) -> Tensor:
-        """Mix values for the wanted positions of sequences from position 0: (B, T, d) to (B, Q, d)."""
-        width = normed.shape[-1]
-        (query,) = self._split(F.linear(take(normed, wanted), self.qkv.weight[:width], self.qkv.bias[:width]))
-        key, value = self._split(F.linear(normed, self.qkv.weight[width:], self.qkv.bias[width:]))
-        if cache is not None:
-            key, value = cache.fill(self.layer, key, value)
-        mask = visible_from(wanted, normed.shape[1], band=self.band)
-        return merge_heads(attend_masked(query, key, value, mask=mask, scale=self.scale))
+    def _mlp(self, normed: Tensor) -> Tensor:
+        inner = self.mlp_in(normed)
+        if self.config.is_gated:
+            gate, let_through = inner.chunk(2, dim=-1)
+            inner = activate(gate, self.config.activation) * let_through
+        else:
+            inner = activate(inner, self.config.activation)
+        return self.mlp_out(inner)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
-        """Split projections of the width d that lie side by side, and their heads: (B, T, n d) to n of (B, H, T, D)."""
-        batch, count, width = projected.shape
-        parts = width // self.attention_out.in_features
-        return projected.view(batch, count, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+    def _mix(self, normed: Tensor, step: Step, wanted: Tensor | None) -> Tensor:
+        """Mix values across positions: (B, T, d) to (B, T, H D), or to (B, Q, H D) for the wanted queries alone."""
+        config = self.config
+        split = config.heads * config.head_size
+        turns = step.turns if self.band is None else step.local_turns
+        if wanted is None:
+            counts = [config.heads, config.kv_heads, config.kv_heads]
+            query, key, value = torch.split(self._heads(self.qkv(normed)), counts, dim=2)
+            query_turns = turns
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            few, all_of_them = (None, None) if bias is None else (bias[:split], bias[split:])
+            query = self._heads(F.linear(take(normed, wanted), weight[:split], few))
+            key, value = self._heads(F.linear(normed, weight[split:], all_of_them)).chunk(2, dim=2)
+            query_turns = None if turns is None else take_turns(turns, wanted)
+        if config.has_qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        if turns is not None and query_turns is not None:
+            query, key = rotary.turn(query, query_turns), rotary.turn(key, turns)
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        if step.cache is not None:
+            mixed = step.cache.attend(self.layer, query, key, value, scores=self.scores, wanted=wanted)
+        elif wanted is None:
+            mixed = attend(query, key, value, band=self.band, scores=self.scores)
+        else:
+            mask = visible_from(wanted, normed.shape[1], band=self.band)
+            mixed = attend_masked(query, key, value, mask=mask, scores=self.scores)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        """Divide projections among heads: (B, T, n D) to (B, T, n, D)."""
+        return projected.view(*projected.shape[:-1], -1, self.config.head_size)
 
 
 def take(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -160,6 +240,13 @@ def take(hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[-1]))
 
 
-def merge_heads(mixed: Tensor) -> Tensor:
-    """Put heads side by side: (B, H, T, D) to (B, T, d)."""
-    return mixed.transpose(1, 2).flatten(2)
+def take_turns(turns: Tensor, wanted: Tensor) -> Tensor:
+    """Give cosines and sines (2, 1 or B, T, n) at the wanted positions (B, Q) of each row: (2, B, Q, n)."""
+    if turns.shape[1] == 1:
+        return turns[:, 0, wanted]
+    return torch.stack([take(each, wanted) for each in turns])
+
+
+def parameter_count(config: DecoderConfig) -> int:
+    """Count the numbers in all tensors of a decoder."""
+    return sum(parameter.numel() for parameter in Decoder(config, device="meta").parameters())

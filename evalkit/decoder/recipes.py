@@ -12,7 +12,7 @@ import torch
 from evalkit.decoder import checkpoint, text_corpus
 from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.config import DecoderConfig
-from evalkit.decoder.model import Decoder
+from evalkit.decoder.model import Decoder, parameter_count
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.train import Stage, Training, TrainSettings
 from evalkit.errors import ModelMemoryError, UsageError
@@ -71,10 +71,11 @@ def check_memory(config: DecoderConfig, *, device: str) -> None:
         available = torch.cuda.get_device_properties(device).total_memory
     else:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = BYTES_A_PARAMETER * config.parameters
+    count = parameter_count(config)
+    needed = BYTES_A_PARAMETER * count
     if needed > available:
         raise ModelMemoryError(
-            f"training {config.parameters:,} parameters needs {needed / 1e9:.1f} GB, {device} has "
+            f"training {count:,} parameters needs {needed / 1e9:.1f} GB, {device} has "
             f"{available / 1e9:.1f} GB; choose a smaller --size or --shape"
         )
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evalkit.decoder.scoring import Span
+from evalkit.decoder.spans import Span
 from evalkit.decoder.tokenizer import Tokenizer
-from evalkit.errors import ModelMemoryError, UsageError, WindowError
+from evalkit.errors import UsageError, WindowError
 from evalkit.records import LogProb, Rolling
 
 
@@ -35,15 +35,9 @@ class Text:
 class Window:
     """A stretch of a text's ids, the last of which are predicted."""
 
-    text: int  # place of its text
     begin: int  # the first id it reads
     start: int  # the first id it predicts
     end: int  # one more than the last id it predicts
-
-    @property
-    def length(self) -> int:
-        """Tokens computed: the last one is predicted, and not read."""
-        return self.end - self.begin - 1
 
 
 def check(request: Rolling, *, name: str, window: int) -> None:
@@ -66,57 +60,32 @@ def tokenize(tokenizer: Tokenizer, request: Rolling) -> Text:
     return Text(request, array("i", [first, *encoding.ids]))
 
 
-def windows(text: Text, *, place: int = 0) -> Iterator[Window]:
-    """Yield the windows of a text, which is number `place` of its batch; the last one has the longest context too."""
+def windows(text: Text) -> Iterator[Window]:
+    """Yield the windows of a text; the last one has the longest context too."""
     size = text.request.window
     end = min(size, text.tokens)  # the last token predicted so far, counted from 1
     if end:
-        yield Window(place, 0, 1, end + 1)
+        yield Window(0, 1, end + 1)
     while end < text.tokens:
         new = min(text.request.stride or size, text.tokens - end)
         end += new
-        yield Window(place, end - size, end - new + 1, end + 1)
+        yield Window(end - size, end - new + 1, end + 1)
 
 
-def score(
-    texts: Sequence[Text], compute: Callable[[Sequence[Span]], list[LogProb]], *, batch_tokens: int
-) -> list[LogProb]:
-    """Score whole texts, their windows together in batches of like length, the longest first.
-
-    A batch that `compute` finds too large is computed in parts, as are all after it. Raises ModelMemoryError where a
-    single window is too large.
-    """
-    waiting = [window for place, text in enumerate(texts) for window in windows(text, place=place)]
-    waiting.sort(key=lambda window: -window.length)
-    totals: list[list[float]] = [[] for _ in texts]
-    is_greedy = [True] * len(texts)
-    done = 0
-    while done < len(waiting):
-        longest = waiting[done].length
-        batch = waiting[done : done + max(1, batch_tokens // longest)]
-        try:
-            found = compute([_span(texts[window.text], window) for window in batch])
-        except ModelMemoryError:
-            if len(batch) == 1:
-                raise
-            batch_tokens = longest * (len(batch) // 2)
-            continue
-        for window, answer in zip(batch, found, strict=True):
-            totals[window.text].append(answer.total)
-            is_greedy[window.text] &= answer.is_greedy
-        done += len(batch)
-    return [
-        LogProb(
-            total=math.fsum(parts),
-            tokens=text.tokens,
-            bytes=len(text.request.text.encode()),
-            is_greedy=greedy,
-            boundary_merged=False,
-        )
-        for text, parts, greedy in zip(texts, totals, is_greedy, strict=True)
-    ]
+def spans(text: Text) -> tuple[Span, ...]:
+    """Give the windows of a text as what is computed of them."""
+    return tuple(
+        Span(text.ids[each.begin : each.end].tolist(), each.start - each.begin, bytes=0, boundary_merged=False)
+        for each in windows(text)
+    )
 
 
-def _span(text: Text, window: Window) -> Span:
-    ids = text.ids[window.begin : window.end].tolist()
-    return Span(ids, window.start - window.begin, bytes=0, boundary_merged=False)
+def total(request: Rolling, parts: Sequence[LogProb]) -> LogProb:
+    """Add up the answers of all windows, in any order."""
+    return LogProb(
+        total=math.fsum(part.total for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        bytes=len(request.text.encode()),
+        is_greedy=all(part.is_greedy for part in parts),
+        boundary_merged=False,
+    )

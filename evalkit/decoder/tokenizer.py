@@ -1,21 +1,22 @@
-"""Byte-level BPE tokenizers: loaded from a checkpoint's files, or trained on a corpus."""
+"""Tokenizers of GPT-2's and SentencePiece's kind: loaded from a checkpoint's files, or trained on a corpus."""
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, trainers
 
-from evalkit.errors import CheckpointError
-
-END_OF_TEXT = "<|endoftext|>"
+from evalkit.decoder import tokenizer_files, tokenizer_kind
+from evalkit.decoder.offsets import Offsets, is_untouched, split_fused, without_gaps
+from evalkit.decoder.token_bytes import bytes_of_tokens
+from evalkit.decoder.tokenizer_files import END_OF_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,29 +24,53 @@ class Encoding:
     """A text as tokens; offsets count characters of the text."""
 
     ids: list[int]
-    offsets: list[tuple[int, int]]  # (start, end) of each token
+    offsets: Offsets  # (start, end) of each token
 
 
 class Tokenizer:
-    """Text to token ids and back, with the two special tokens that evaluation needs."""
+    """Text to token ids and back, with the special tokens that evaluation needs."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, start: int | None, end_of_text: int) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        start: int | None,
+        end_of_text: int,
+        ends: AbstractSet[int] = frozenset(),
+    ) -> None:
         self.backend = backend
         self.start = start  # put before every context, None where the model was trained without
-        self.end_of_text = end_of_text
+        self.end_of_text = end_of_text  # put before an empty context where there is no start token
+        self.ends = frozenset(ends) | {end_of_text}  # each of them ends an answer
+        self._losing_steps = tokenizer_kind.losing_steps(backend)
+        self._fuses_unknown = tokenizer_kind.fuses_unknown(backend)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """One more than the highest token id."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """Encode texts as they stand: no special token is added."""
+        """Encode texts as they stand: no special token is added. See `offsets` for what lies where."""
         encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
-        return [Encoding(encoding.ids, encoding.offsets) for encoding in encodings]
+        if not self._losing_steps and not self._fuses_unknown:
+            return [Encoding(encoding.ids, encoding.offsets) for encoding in encodings]
+        return [
+            Encoding(ids := encoding.ids, self._mend(text, ids, encoding.offsets))
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _mend(self, text: str, ids: Sequence[int], offsets: Offsets) -> Offsets:
+        """Let each character lie in a token, and each byte on its own character."""
+        if self._fuses_unknown:
+            offsets = split_fused(text, list(map(self.bytes_of, ids)), offsets)
+        return offsets if is_untouched(text, self._losing_steps) else without_gaps(offsets, length=len(text))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of token ids, special tokens left out; broken UTF-8 becomes U+FFFD."""
+        """Give the text of token ids, special tokens left out; broken UTF-8 becomes U+FFFD.
+
+        It is the text of a continuation: a space that begins its first token stays.
+        """
         return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
 
     def bytes_of(self, token: int) -> bytes:
@@ -55,19 +80,7 @@ class Tokenizer:
     @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes each token stands for; special tokens and ids without a token stand for none."""
-        alphabet = _byte_of_character()
-        added = self.backend.get_added_tokens_decoder()
-        table = [b""] * self.size
-        for text, token in self.backend.get_vocab(with_added_tokens=True).items():
-            if token in added:
-                table[token] = b"" if added[token].special else text.encode()
-            elif all(character in alphabet for character in text):
-                table[token] = bytes(alphabet[character] for character in text)
-            else:
-                raise CheckpointError(
-                    f"token {token} is {text!r}, which no byte-level BPE has; evalkit reads no other kind"
-                )
-        return table
+        return bytes_of_tokens(self.backend)
 
 
 class TextStream:
@@ -87,58 +100,9 @@ class TextStream:
 
 
 def load(folder: Path) -> Tokenizer:
-    """Load a folder's tokenizer.json, or its vocab.json and merges.txt; CheckpointError where neither can be read."""
-    backend = _backend(folder)
-    settings = _settings(folder)
-    end_name = _token_name(settings.get("eos_token")) or END_OF_TEXT
-    end = backend.token_to_id(end_name)
-    if end is None:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has no end-of-text token {end_name!r}; add it to the vocabulary"
-        )
-    start = None
-    if settings.get("add_bos_token"):
-        start = backend.token_to_id(_token_name(settings.get("bos_token")) or end_name)
-    return Tokenizer(backend, start=start, end_of_text=end)
-
-
-def _backend(folder: Path) -> tokenizers.Tokenizer:
-    """Read whichever of the two forms is there."""
-    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    try:
-        if whole.exists():
-            backend = tokenizers.Tokenizer.from_file(str(whole))
-            backend.no_padding()
-            backend.no_truncation()
-            return backend
-        if vocabulary.exists() and merges.exists():
-            backend = tokenizers.Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-            backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-            backend.add_special_tokens([END_OF_TEXT])
-            return backend
-    except Exception as error:  # the library raises plain Exception for a broken file
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error}); save it again") from error
-    raise CheckpointError(f"{folder}: no tokenizer found; expected tokenizer.json, or vocab.json and merges.txt")
-
-
-def _settings(folder: Path) -> dict[str, Any]:  # Any: JSON
-    """Read tokenizer_config.json, where there is one."""
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path}: found a {type(settings).__name__}, expected an object of settings")
-    return settings
-
-
-def _token_name(setting: object) -> str | None:
-    """Read a special token, which is written as text or as an object with the text in `content`."""
-    name = setting.get("content") if isinstance(setting, dict) else setting
-    return name if isinstance(name, str) else None
+    """Load the tokenizer of a checkpoint folder; CheckpointError where it cannot be read."""
+    found = tokenizer_files.read(folder)
+    return Tokenizer(found.backend, start=found.start, end_of_text=found.end_of_text, ends=found.ends)
 
 
 def train(texts: Iterable[str], *, vocab_size: int, pattern: str) -> Tokenizer:
@@ -163,16 +127,15 @@ def train(texts: Iterable[str], *, vocab_size: int, pattern: str) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json."""
+    """Write tokenizer.json and tokenizer_config.json, and generation_config.json where several tokens end an answer."""
     tokenizer.backend.save(str(folder / "tokenizer.json"))
     end = tokenizer.backend.id_to_token(tokenizer.end_of_text)
-    settings = {"add_bos_token": tokenizer.start is not None, "bos_token": end, "eos_token": end}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    start = end if tokenizer.start is None else tokenizer.backend.id_to_token(tokenizer.start)
+    settings = {"add_bos_token": tokenizer.start is not None, "bos_token": start, "eos_token": end}
+    _write(settings, folder / "tokenizer_config.json")
+    if len(tokenizer.ends) > 1:
+        _write({"eos_token_id": sorted(tokenizer.ends)}, folder / "generation_config.json")
 
 
-def _byte_of_character() -> dict[str, int]:
-    """Invert GPT-2's map of bytes to printable characters (Radford 2019): bytes without a glyph go to U+0100 and up."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    return table | {chr(256 + position): byte for position, byte in enumerate(others)}
+def _write(settings: Mapping[str, object], path: Path) -> None:
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evalkit.decoder import training_state
-from evalkit.decoder.checkpoint import WEIGHTS, save
+from evalkit.decoder.checkpoint import save
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.packing import Batch, Documents, PackingState, pack
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.training_state import LossPoint, TrainingState
+from evalkit.decoder.weights import WEIGHTS
 from evalkit.errors import UsageError
 
 FINAL_LEARNING_RATE = 0.1  # of the highest

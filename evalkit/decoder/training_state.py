@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from evalkit.decoder.checkpoint import read_json
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.packing import PackingState
+from evalkit.decoder.weights import read_json
 from evalkit.errors import CheckpointError, StorageError, UsageError
 
 LATEST = "latest"  # a file that names the newest checkpoint's folder

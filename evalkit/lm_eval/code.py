@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -67,24 +68,34 @@ def resolve(setting: object) -> Callable[..., Any]:  # Any: the code of a task r
     return function
 
 
-def call(function: Callable[..., Any], /, *given: object, shown: str, **named: object) -> Any:  # Any: as above
+def call(
+    function: Callable[..., Any], /, *given: object, shown: str, named: Mapping[Any, object] | None = None
+) -> Any:  # Any: as above; keys of a file may be anything
     """Call a function of a task; TaskError, which begins with `shown`, for whatever it raises."""
     try:
-        return function(*given, **named)
+        return function(*given, **(named or {}))
     except FAILURES as error:
         raise TaskError(f"{shown}: function {_name(function)} failed: {reason(error)}") from error
 
 
-def call_for_documents(
-    function: Callable[..., Any], /, *given: object, shown: str, **named: object
-) -> Iterator[Mapping[str, object]]:
+def call_for_documents(function: Callable[..., Any], /, *given: object, shown: str) -> Iterator[Mapping[str, object]]:
     """Yield the documents that a function of a task gives, all at once or one by one. Raises TaskError as `call`."""
-    made = call(function, *given, shown=shown, **named)
+    return yielded(call(function, *given, shown=shown), function=function, shown=shown)
+
+
+def checked(made: object, *, function: Callable[..., Any], shown: str) -> Iterable[Any]:  # Any: looked at one by one
+    """Return what a function of a task gave; TaskError, which begins with `shown`, where that holds no documents."""
     if not isinstance(made, Iterable) or isinstance(made, str | bytes | Mapping):
         kind = "nothing" if made is None else type(made).__name__
         raise TaskError(f"{shown}: function {_name(function)} returns {kind}, expected a list of documents")
+    return made
+
+
+def yielded(made: object, *, function: Callable[..., Any], shown: str) -> Iterator[Any]:  # Any: as above
+    """Yield the documents that a function of a task gave; TaskError, which begins with `shown`, where it fails."""
+    found = checked(made, function=function, shown=shown)
     try:
-        yield from made
+        yield from found
     except FAILURES as error:
         raise TaskError(f"{shown}: function {_name(function)} failed: {reason(error)}") from error
 
@@ -107,7 +118,7 @@ def _file(function: Function, *, key: str) -> Path:
     beside = Path(function.folder, *parts).with_suffix(".py")
     if beside.is_file():
         return beside.resolve()
-    spec = None if "" in parts else find_spec(parts[0])
+    spec = None if "" in parts else _spec(parts[0])
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for found in (Path(folder, *parts[1:]).with_suffix(".py"), Path(folder, *parts[1:], "__init__.py")):
             if found.is_file():
@@ -115,6 +126,13 @@ def _file(function: Function, *, key: str) -> Path:
     if spec and spec.origin and len(parts) == 1 and Path(spec.origin).is_file():
         return Path(spec.origin)
     raise TaskError(f"{key}: needs the Python function {function.name}: no such file {yaml_files.shown(beside)}")
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    try:
+        return find_spec(package)
+    except (ImportError, ValueError):  # of a module that is there but came from no file, such as __main__
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -135,7 +153,6 @@ def _module(path: Path, digest: str) -> ModuleType:  # noqa: ARG001 - a file tha
 
 def _module_name(path: Path) -> str:
     # Modules of lm_eval's tasks import each other by these names, and a few do so relative to their own.
-    _, found, below = path.as_posix().rpartition(f"/{yaml_files.SHIPPED}/")
-    if found:
-        return f"{yaml_files.SHIPPED}/{below}".removesuffix(".py").replace("/", ".")
+    if yaml_files.is_shipped(path):
+        return yaml_files.within_shipped(path).removesuffix(".py").replace("/", ".")
     return f"evalkit_task_code_{sha256(str(path).encode()).hexdigest()[:16]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from evalkit.text import digest
 FILES = frozenset({"json", "csv", "parquet", "arrow", "text", "xml"})
 NEVER_GIVEN = frozenset({"trust_remote_code"})  # no code of a dataset is ever run
 PLACES = ("data_files", "data_dir")  # arguments that may be paths beside the task file
+PATTERN = re.compile(r"://|[*?\[]")  # of a place elsewhere, or of many files
 READINGS = ("doc_to_text", "doc_to_target", "doc_to_choice")
 DATA = "data"  # setting with other data than the task's own
 
@@ -75,11 +77,9 @@ def documents(source: Source) -> Iterable[Document]:
     found = _other(settings) if DATA in settings else _own(source)
     process = settings.get("process_docs")
     if process is None:
-        return cast(Iterable[Document], found) if DATA in settings else _decoded(found, source)
+        return cast(Iterable[Document], found) if DATA in settings else _yielded(found, source)
     if isinstance(found, list):
-        import datasets
-
-        found = datasets.Dataset.from_list(found)
+        found = _dataset(found, source)
     return code.call_for_documents(code.resolve(process), found, shown=f"{_label(settings)}: process_docs")
 
 
@@ -103,7 +103,8 @@ def _placed(source: Source) -> Iterator[tuple[str, Document]]:
         whole = "fewshot_config.samples"
     else:
         whole = f"split {settings['split']!r}"
-        files = [] if is_changed else _files(settings)
+        # Rows of a slice are not counted from the first of the file.
+        files = [] if is_changed or "[" in str(settings["split"]) else _files(settings)
     for number, document in enumerate(documents(source), start=1):
         is_file = len(files) == 1
         yield f"{yaml_files.shown(files[0])}: row {number}" if is_file else f"document {number} of {whole}", document
@@ -118,7 +119,10 @@ def _check_columns(placed: Sequence[tuple[str, Document]], source: Source, *, fo
     settings = source.settings
     known = {column for _, document in placed for column in document}
     evaluated = settings.get("evaluated_split")
-    named = {key: value for key in READINGS if isinstance(value := getattr(form, key), str)}
+    readings = {key: getattr(form, key) for key in READINGS}
+    named = {
+        key: value for key, value in readings.items() if isinstance(value, str) and not rendering.MARKUP.search(value)
+    }
     lacks = any(value not in document for value in named.values() for _, document in placed)
     if lacks and evaluated is not None and DATA not in settings:
         own = {key: value for key, value in settings.items() if key not in ("samples", "evaluated_split")}
@@ -186,12 +190,13 @@ def _own(source: Source) -> Any:  # Any: a datasets.Dataset, or what a task's ow
         function = code.resolve(settings["custom_dataset"])
         metadata = cast(Mapping[str, object], settings.get("metadata") or {})
         shown = f"{_label(settings)}: custom_dataset"
-        loaded = code.call(function, shown=shown, **{**metadata, **given})
+        loaded = code.call(function, shown=shown, named={**metadata, **given})
         if not isinstance(loaded, Mapping) or split not in loaded:
             raise DataError(f"{shown}: found no split {split!r} in what it gives")
-        return loaded[split]
+        return code.checked(loaded[split], function=function, shown=f"{shown}: split {split!r}")
     path, folder = str(settings["dataset_path"]), Path(str(settings["folder"]))
     if path in FILES:
+        _refuse_missing(given, folder, label=_label(settings))
         given |= {key: _beside(given[key], folder) for key in PLACES if key in given}
     elif (folder / path).exists():
         path = str(folder / path)
@@ -202,8 +207,27 @@ def _own(source: Source) -> Any:  # Any: a datasets.Dataset, or what a task's ow
         raise
 
 
-def _decoded(found: Iterable[Document], source: Source) -> Iterator[Document]:
+def _dataset(found: list[rows.Row], source: Source) -> Any:  # Any: as above
+    """Make the dataset that a task's code is given of rows; DataError for columns of several types."""
+    import datasets
+    import pyarrow
+
+    try:
+        return datasets.Dataset.from_list(found)
+    except (pyarrow.ArrowException, OverflowError) as error:
+        raise DataError(
+            f"{source.location}: cannot be made a dataset for process_docs ({code.reason(error)}); expected columns of "
+            "one type each"
+        ) from error
+
+
+def _yielded(found: Iterable[Document], source: Source) -> Iterator[Document]:
     """Yield documents; DataError for text that is not UTF-8, which `datasets` finds only when it is read."""
+    settings = source.settings
+    if settings.get("custom_dataset") is not None:
+        shown = f"{_label(settings)}: custom_dataset"
+        yield from code.yielded(found, function=code.resolve(settings["custom_dataset"]), shown=shown)
+        return
     try:
         yield from found
     except UnicodeDecodeError as error:
@@ -235,6 +259,15 @@ def _files(settings: Mapping[str, object]) -> list[Path]:
     return [Path(each) for each in (full if isinstance(full, list) else [full]) if _is_file(each)]
 
 
+def _refuse_missing(given: Mapping[str, object], folder: Path, *, label: str) -> None:
+    """Raise DataError for a file or folder that is neither beside the task file nor in the working directory."""
+    key = PLACES[1] if given.get(PLACES[1]) else PLACES[0]  # files lie in the folder where there is one
+    for place in _texts(given.get(key)):
+        if not PATTERN.search(place) and not Path(place).exists() and not (folder / place).exists():
+            file = yaml_files.shown(folder / place)
+            raise DataError(f"{label}: {key}: no such file {file!r}; paths are relative to the task file")
+
+
 def _is_file(place: object) -> bool:
     return isinstance(place, str) and "://" not in place and Path(place).is_file()
 
@@ -255,13 +288,15 @@ def _matches(folder: Path, pattern: str) -> Iterable[Path]:
 
 
 def _is_local(path: str, given: Mapping[str, object]) -> bool:
-    def texts(value: object) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict | list):
-            for each in value.values() if isinstance(value, dict) else value:
-                yield from texts(each)
-
     if path in FILES:
-        return not any("://" in place for key in PLACES for place in texts(given.get(key)))
+        return not any("://" in place for key in PLACES for place in _texts(given.get(key)))
     return Path(path).exists()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts of a value, one in lists or one in mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)

@@ -87,7 +87,7 @@ def _number(key: str, value: object, *, least: float) -> float:
     """Read a number, which may stand in quotes."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         number = None
     if number is None or not least <= number < math.inf:
         raise TaskError(f"key {key!r}: found {found(value)}, expected a number of {least:g} or more")

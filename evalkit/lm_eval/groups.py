@@ -153,7 +153,7 @@ def _check_aggregates(name: str, keys: Keys) -> None:
         if metric is None or not isinstance(metric, str | Function):
             raise TaskError(f"{place}: found {found(entry)} among its entries, expected a mapping with 'metric'")
         # Tasks of lm_eval that score by code of their own have further metrics.
-        if metric not in AGGREGATED and yaml_files.SHIPPED not in keys.places[key][0] and isinstance(metric, str):
+        if metric not in AGGREGATED and not yaml_files.is_shipped(keys.places[key][0]) and isinstance(metric, str):
             raise TaskError(f"{place}: unknown metric {metric!r}; {suggest(metric, AGGREGATED)}")
 
 

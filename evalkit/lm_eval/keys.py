@@ -164,7 +164,7 @@ def _check(config: Config, values: Mapping[str, object], known: Mapping[str, tup
             continue
         if key not in known:
             others = () if prefix else INCLUDING
-            raise TaskError(f"{config.at(prefix + key)} is unknown; {suggest(key, (*known, *others))}")
+            raise TaskError(f"{config.at(f'{prefix}{key}')} is unknown; {suggest(str(key), (*known, *others))}")
         if value is None:
             continue
         for inner, function in () if key in HOLDERS else functions(value, key=prefix + key):

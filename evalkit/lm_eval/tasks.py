@@ -38,7 +38,12 @@ NOT_CARRIED_OUT = {
     "process_results": "the task scores by Python code of its own, and evalkit by its own metrics",
 }
 SAMPLERS = ("default", "first_n")
-READINGS = ("doc_to_text", "doc_to_target", "doc_to_choice")
+TAKEN = {  # no keys of dataset_kwargs, with what a message says of each
+    "path": "expected key 'dataset_path' of the task; move it there",
+    "name": "expected key 'dataset_name' of the task; move it there",
+    "split": "expected key 'test_split' of the task, or that of another split; move it there",
+    "is_local": "expected names that datasets know; leave it out",
+}
 NUMBERED: tuple[RequestKind, ...] = ("choice", "partial")  # what a task is whose doc_to_text gives text, or a number
 METRICS = "metrics_of"  # setting with the metrics of each of those kinds
 
@@ -139,15 +144,8 @@ def _refuse(config: Config) -> None:
 def _settings(config: Config, *, output: str, gate: Gate) -> dict[str, object]:
     """Collect what turns the data into examples, as JSON holds it: rendering.Form's fields and documents' keys."""
     function = config.values.get("custom_dataset")
-    if function is None and config.values.get("dataset_path") is None:
-        raise TaskError(f"{config.at('dataset_path')}: missing, expected a dataset of the hub, or json with data_files")
-    if function is None and config.values["dataset_path"] in documents.FILES:
-        given = config.mapping("dataset_kwargs")
-        if not any(given.get(key) for key in documents.PLACES):
-            raise TaskError(
-                f"{config.at('dataset_path')}: found {config.values['dataset_path']!r}, but 'data_files' of "
-                "'dataset_kwargs' is missing; name the files of each split there"
-            )
+    if function is None:
+        _check_dataset(config)
     place = config.places.get("dataset_kwargs") or config.places.get("dataset_path")
     metadata = config.values.get("metadata")
     return {
@@ -169,14 +167,30 @@ def _settings(config: Config, *, output: str, gate: Gate) -> dict[str, object]:
     }
 
 
+def _check_dataset(config: Config) -> None:
+    """Raise TaskError where the dataset of a task is missing, or is given what it does not take."""
+    if config.values.get("dataset_path") is None:
+        raise TaskError(f"{config.at('dataset_path')}: missing, expected a dataset of the hub, or json with data_files")
+    given = config.mapping("dataset_kwargs")
+    for key in given:
+        if key in TAKEN or not isinstance(key, str):
+            hint = TAKEN.get(key, "expected names in text; put it in quotes")
+            raise TaskError(f"{config.at(f'dataset_kwargs.{key}')}: found among the dataset's arguments, {hint}")
+    if config.values["dataset_path"] in documents.FILES and not any(given.get(key) for key in documents.PLACES):
+        raise TaskError(
+            f"{config.at('dataset_path')}: found {config.values['dataset_path']!r}, but 'data_files' of "
+            "'dataset_kwargs' is missing; name the files of each split there"
+        )
+
+
 def _form(config: Config, *, gate: Gate, prefix: str) -> dict[str, object]:
     """Collect the keys that say how one document is shown, and check their templates."""
-    for key in (*READINGS, "gen_prefix", "description"):
+    for key in (*documents.READINGS, "gen_prefix", "description"):
         value = config.values.get(key)
         if isinstance(value, str) and rendering.MARKUP.search(value):
             rendering.check(value, shown=config.at(prefix + key))
     return {
-        **{key: _admitted(config, key, gate=gate, prefix=prefix) for key in (*READINGS, "process_docs")},
+        **{key: _admitted(config, key, gate=gate, prefix=prefix) for key in (*documents.READINGS, "process_docs")},
         "target_delimiter": config.text("target_delimiter", DEFAULT_TARGET_DELIMITER),
         "gen_prefix": config.values.get("gen_prefix"),
         "description": config.text("description"),

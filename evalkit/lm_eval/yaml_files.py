@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +29,6 @@ class Function:
 
     folder: str  # of the file that names it
     name: str  # module and function
-    line: int = field(default=1, compare=False)  # of that file
 
 
 Place: TypeAlias = tuple[str, int]  # file and line
@@ -72,14 +71,22 @@ def with_included(keys: Keys, *, path: Path) -> Keys:
 
 def shown(path: Path | str) -> str:
     """Name a file in a message: by its place in lm_eval, relative to the working directory, or in full."""
-    text = Path(path).as_posix()
-    _, found, below = text.rpartition(f"/{SHIPPED}/")
-    if found:
-        return f"{SHIPPED}/{below}"
+    if is_shipped(path):
+        return within_shipped(path)
     try:
         return Path(path).relative_to(Path.cwd()).as_posix()
     except ValueError:
-        return text
+        return Path(path).as_posix()
+
+
+def is_shipped(path: Path | str) -> bool:
+    """Whether a file is lm_eval's own."""
+    return f"/{SHIPPED}/" in Path(path).as_posix()
+
+
+def within_shipped(path: Path | str) -> str:
+    """Name a file of lm_eval by its place in it."""
+    return f"{SHIPPED}/{Path(path).as_posix().rpartition(f'/{SHIPPED}/')[2]}"
 
 
 def at(place: Place) -> str:
@@ -99,11 +106,32 @@ def parse(text: str | bytes, *, folder: str, is_strict: bool = False) -> tuple[o
         node = loader.get_single_node()
         if node is None:
             return None, {}
+        if is_strict:
+            refuse_repeats(node)
         lines: dict[str, int] = {}
-        _walk(node, name="", lines=lines, seen=set(), is_strict=is_strict)
+        _walk(node, name="", lines=lines, seen=set())
         return loader.construct_document(node), lines
     finally:
         loader.dispose()
+
+
+def refuse_repeats(node: yaml.Node | None) -> None:
+    """Raise RepeatedKeyError for a key that stands twice in one mapping, of which YAML would silently take the last."""
+    left, seen = [node], set[int]()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, yaml.SequenceNode):
+            left += reversed(each.value)
+        elif isinstance(each, yaml.MappingNode):
+            names: set[str] = set()
+            for key in (key for key, _ in each.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in names:
+                    raise RepeatedKeyError(key.value, key.start_mark.line + 1)
+                names.add(key.value)
+            left += (value for _, value in reversed(each.value))
 
 
 class _Loader(_Safe):  # type: ignore[misc]  # its base is Any
@@ -113,35 +141,30 @@ class _Loader(_Safe):  # type: ignore[misc]  # its base is Any
 
 
 def _function(loader: _Loader, node: yaml.ScalarNode) -> Function:
-    return Function(loader.folder, str(loader.construct_scalar(node)), node.start_mark.line + 1)
+    return Function(loader.folder, str(loader.construct_scalar(node)))
 
 
 _Loader.add_constructor(FUNCTION, _function)
 
 
-def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], seen: set[int], is_strict: bool) -> None:
+def _walk(node: yaml.Node, *, name: str, lines: dict[str, int], seen: set[int]) -> None:
     """Enter the lines of the keys below a node into `lines`; what only aliases lead to again is left out."""
     if id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        own: set[str] = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            line = key.start_mark.line + 1
-            if is_strict and key.value in own:
-                raise RepeatedKeyError(key.value, line)
-            own.add(key.value)
             full = f"{name}.{key.value}" if name else key.value
-            lines[full] = line
+            lines[full] = key.start_mark.line + 1
             if not isinstance(value, yaml.ScalarNode):
-                _walk(value, name=full, lines=lines, seen=seen, is_strict=is_strict)
+                _walk(value, name=full, lines=lines, seen=seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             lines[f"{name}[{number}]"] = value.start_mark.line + 1
             if not isinstance(value, yaml.ScalarNode):
-                _walk(value, name=f"{name}[{number}]", lines=lines, seen=seen, is_strict=is_strict)
+                _walk(value, name=f"{name}[{number}]", lines=lines, seen=seen)
 
 
 def _merged(path: Path, *, above: tuple[Path, ...]) -> Keys:
@@ -184,8 +207,7 @@ def _own(path: Path, changed: int, size: int) -> Keys:  # noqa: ARG001 - a file 
     name = shown(path)
     try:
         # Files of lm_eval itself are taken as lm_eval takes them.
-        is_strict = f"/{SHIPPED}/" not in path.as_posix()
-        values, lines = parse(path.read_bytes(), folder=str(path.parent), is_strict=is_strict)
+        values, lines = parse(path.read_bytes(), folder=str(path.parent), is_strict=not is_shipped(path))
     except RepeatedKeyError as error:
         raise TaskError(f"{name}:{error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from evalkit.errors import ModelMemoryError, WindowError
+from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.records import Completion, Generate, LogProb, Request, Response, Rolling
 
 Script: TypeAlias = Callable[[Request], "str | Response"]
@@ -52,13 +53,15 @@ class ScriptedModel:
         """Count words or bytes; there is no start token."""
         return [self._count(text) for text in texts]
 
-    def answer(self, requests: Sequence[Request]) -> list[Response]:
+    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests in their order."""
         if self.most_requests is not None and len(requests) > self.most_requests:
             raise ModelMemoryError(f"{self.name}: {len(requests)} requests in a batch, {self.most_requests} fit")
         time.sleep(self.seconds)
         responses = [self._respond(request) for request in requests]
         self.batches.append(tuple(requests))
+        for place, response in enumerate(responses):
+            on_response(place, response)
         return responses
 
     def _respond(self, request: Request) -> Response:

@@ -11,8 +11,16 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "checkpoint"
 
 
-def load(*, device: str | None = None, dtype: str | None = None, window: int | None = None) -> DecoderModel:
+def load(
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    window: int | None = None,
+    token_budget: int | None = None,
+) -> DecoderModel:
     """Load nano; CheckpointError where the package was installed without its weights."""
     from evalkit.decoder.engine import from_folder
 
-    return from_folder(FOLDER, name="nano", device=device or "cpu", dtype=dtype, window=window)
+    return from_folder(
+        FOLDER, name="nano", device=device or "cpu", dtype=dtype, window=window, token_budget=token_budget
+    )

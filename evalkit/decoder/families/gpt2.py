@@ -1,62 +1,57 @@
-"""GPT-2 and Cerebras-GPT, as transformers saves them: linear weights are (in, out), the head is the embedding."""
+"""GPT-2 and Cerebras-GPT, as transformers saves them: linear weights are (in, out)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit.decoder.config import Activation, DecoderConfig
-from evalkit.decoder.families.family import Family
-from evalkit.errors import CheckpointError
-
-ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
+from evalkit.decoder.families.family import Family, Source, Stacked, transpose
+from evalkit.decoder.families.settings import activation, whole
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPT2Config's settings; those left out have transformers' defaults."""
-    activation = settings.get("activation_function", "gelu_new")
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-    if not settings.get("scale_attn_weights", True):
-        raise CheckpointError("scale_attn_weights is false; only scaled attention is built for this family")
-    if not settings.get("tie_word_embeddings", True):
-        raise CheckpointError(
-            "tie_word_embeddings is false; only a head tied to the embedding is built for this family"
-        )
-    width, layers = settings["n_embd"], settings["n_layer"]
+    width, layers, heads = settings["n_embd"], whole(settings, "n_layer", most=MOST_LAYERS), settings["n_head"]
     return DecoderConfig(
         vocab_size=settings["vocab_size"],
-        window=settings["n_positions"],
+        window=settings.get("n_positions", 1024),
         layers=layers,
         d_model=width,
-        heads=settings["n_head"],
+        heads=heads,
+        kv_heads=heads,
+        head_size=head_size(width, heads),
         d_ff=settings.get("n_inner") or 4 * width,
         bands=(None,) * layers,
-        activation=ACTIVATIONS[activation],
+        activation=activation(settings, "activation_function", "gelu_new"),
         norm_eps=settings.get("layer_norm_epsilon", 1e-5),
+        attention_scale=None if settings.get("scale_attn_weights", True) else 1.0,
         scale_by_layer=settings.get("scale_attn_by_inverse_layer_idx", False),
+        is_tied=settings.get("tie_word_embeddings", True),
     )
 
 
-PARTS = {
-    "norm1": "ln_1",
-    "qkv": "attn.c_attn",
-    "attention_out": "attn.c_proj",
-    "norm2": "ln_2",
-    "mlp_in": "mlp.c_fc",
-    "mlp_out": "mlp.c_proj",
+LINEAR = {"qkv": "attn.c_attn", "attention_out": "attn.c_proj", "mlp_in": "mlp.c_fc", "mlp_out": "mlp.c_proj"}
+NORMS = {"norm1": "ln_1", "norm2": "ln_2"}
+TOP: dict[str, Source] = {
+    "tokens": "wte.weight",
+    "positions": "wpe.weight",
+    "norm.weight": "ln_f.weight",
+    "norm.bias": "ln_f.bias",
+    "head.weight": "lm_head.weight",
 }
 
 FAMILY = Family(
     model_type="gpt2",
     config=read_config,
     prefixes=("transformer.", ""),
-    tensors={"tokens": "wte.weight", "positions": "wpe.weight", "norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias"}
+    tensors=TOP
+    | {f"blocks.{{layer}}.{ours}.bias": f"h.{{layer}}.{theirs}.bias" for ours, theirs in (LINEAR | NORMS).items()}
+    | {f"blocks.{{layer}}.{ours}.weight": f"h.{{layer}}.{theirs}.weight" for ours, theirs in NORMS.items()}
     | {
-        f"blocks.{{layer}}.{ours}.{kind}": f"h.{{layer}}.{theirs}.{kind}"
-        for ours, theirs in PARTS.items()
-        for kind in ("weight", "bias")
+        f"blocks.{{layer}}.{ours}.weight": Stacked((f"h.{{layer}}.{theirs}.weight",), transpose)
+        for ours, theirs in LINEAR.items()
     },
-    transposed=frozenset(f"blocks.{{layer}}.{part}.weight" for part in ("qkv", "attention_out", "mlp_in", "mlp_out")),
-    ignored=(r"h\.\d+\.attn\.(bias|masked_bias)", r"lm_head\.weight"),  # masks, and the embedding once more
+    ignored=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # masks
+    ignored_if_tied=(r"lm_head\.weight",),
 )

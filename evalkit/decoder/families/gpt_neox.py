@@ -1,0 +1,80 @@
+"""GPT-NeoX and Pythia: attention and MLP side by side, part of each head turned, rows of q, k, v head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig, head_size
+from evalkit.decoder.families import rope
+from evalkit.decoder.families.family import Family, Source, Stacked
+from evalkit.decoder.families.names import in_block
+from evalkit.decoder.families.settings import activation, whole
+
+
+def read_rotary(settings: Mapping[str, Any], *, size: int) -> tuple[float, ...]:  # Any: JSON
+    """Read the rotary positions of heads of this size."""
+    found = {"rope_theta": settings.get("rotary_emb_base", rope.BASE), **rope.parameters(settings)}
+    share = found.pop("partial_rotary_factor", settings.get("rotary_pct", 0.25))
+    return rope.radians(found, settings, size=int(size * share))
+
+
+def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
+    """Read GPTNeoXConfig's settings."""
+    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
+    size = head_size(width, heads)
+    attention: tuple[Biased, ...] = ("qkv", "attention_out") if settings.get("attention_bias", True) else ()
+    return DecoderConfig(
+        vocab_size=settings["vocab_size"],
+        window=settings.get("max_position_embeddings", 2048),
+        layers=layers,
+        d_model=width,
+        heads=heads,
+        kv_heads=heads,
+        head_size=size,
+        d_ff=settings["intermediate_size"],
+        bands=(None,) * layers,
+        activation=activation(settings, "hidden_act", "gelu"),
+        norm_eps=settings.get("layer_norm_eps", 1e-5),
+        residual="parallel" if settings.get("use_parallel_residual", True) else "sequential",
+        biases=(*attention, "mlp_in", "mlp_out"),
+        rotary=read_rotary(settings, size=size),
+        is_tied=settings.get("tie_word_embeddings", False),
+    )
+
+
+def together(tensor: Tensor, config: DecoderConfig) -> Tensor:
+    """Put all queries first, then all keys, then all values: rows (H, 3, D) to (3, H, D)."""
+    return tensor.reshape(config.heads, 3, config.head_size, *tensor.shape[1:]).transpose(0, 1).flatten(0, 2)
+
+
+TOP: dict[str, Source] = {
+    "tokens": "embed_in.weight",
+    "norm.weight": "final_layer_norm.weight",
+    "norm.bias": "final_layer_norm.bias",
+    "head.weight": "embed_out.weight",
+}
+QKV: dict[str, Source] = {
+    f"blocks.{{layer}}.qkv.{kind}": Stacked((f"layers.{{layer}}.attention.query_key_value.{kind}",), together)
+    for kind in ("weight", "bias")
+}
+BLOCK: dict[str, str | tuple[str, ...]] = {
+    "norm1": "input_layernorm",
+    "attention_out": "attention.dense",
+    "norm2": "post_attention_layernorm",
+    "mlp_in": "mlp.dense_h_to_4h",
+    "mlp_out": "mlp.dense_4h_to_h",
+}
+
+FAMILY = Family(
+    model_type="gpt_neox",
+    config=read_config,
+    tensors=TOP | QKV | in_block("layers.{layer}", BLOCK),
+    prefixes=("gpt_neox.", ""),
+    synonyms={"embed_out.weight": "lm_head.weight"},
+    ignored=(r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",),
+    ignored_if_tied=(r"(embed_out|lm_head)\.weight",),
+)

@@ -1,0 +1,309 @@
+"""One call of the engine: jobs in, answers out as they are there, every shared stretch of tokens computed once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from evalkit.decoder import generation, rolling
+from evalkit.decoder.batches import Batch, batches, columns
+from evalkit.decoder.cache import KVCache
+from evalkit.decoder.device import Budget, reported_memory
+from evalkit.decoder.forest import Forest, Level
+from evalkit.decoder.generation import Growing, Pool, Row
+from evalkit.decoder.model import Decoder
+from evalkit.decoder.scoring import token_logprobs
+from evalkit.decoder.spans import Span
+from evalkit.decoder.tokenizer import Tokenizer
+from evalkit.decoder.tree import Node, build
+from evalkit.errors import ModelMemoryError
+from evalkit.records import Generate, LogProb, Request, Response, Rolling
+
+Keep = Callable[[int, Response], None]
+
+REFILLED = 0.5  # share of answers still growing at which the next prompts are computed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request as token ids."""
+
+    owner: int  # its place among the requests
+    request: Request
+    spans: tuple[Span, ...]  # one, or the windows of a rolling request
+
+
+@dataclass(slots=True)
+class Score:
+    """The log-probabilities of a job's tokens, as they come."""
+
+    left: int  # tokens
+    logprobs: list[float] = field(default_factory=list)
+    is_greedy: bool = True
+
+
+class Session:
+    """Answers one list of jobs."""
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, window: int, budget: Budget) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._window = window
+        self._budget = budget
+
+    def answer(self, jobs: Sequence[Job], keep: Keep) -> None:
+        """Answer all jobs, in whatever order is the fastest; ModelMemoryError where one alone exceeds the memory.
+
+        After a batch that was too large, what is not answered is planned again with half of its tokens.
+        """
+        waiting = {job.owner: job for job in jobs}
+
+        def answered(owner: int, response: Response) -> None:
+            del waiting[owner]
+            keep(owner, response)
+
+        while waiting:
+            work = Work(self._decoder, self._tokenizer, list(waiting.values()), window=self._window)
+            try:
+                with reported_memory():
+                    work.run(self._budget, answered)
+            except ModelMemoryError:
+                if work.is_single:
+                    raise
+                self._budget.halve(work.tokens)
+
+    def stream(self, job: Job) -> Iterator[str]:
+        """Generate one answer and yield its text as it comes."""
+        work = Work(self._decoder, self._tokenizer, [job], window=self._window)
+        yield from work.stream(self._budget)
+
+
+class Work:
+    """What is to be computed for jobs, and what was."""
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], *, window: int) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._window = window
+        self._jobs = jobs
+        self._scores = [Score(sum(len(span.ids) - span.start for span in job.spans)) for job in jobs]
+        self._begun: dict[int, list[int]] = {}  # id of a node -> jobs whose prompt it ends
+        self._asked: dict[int, dict[int, list[tuple[int, int]]]] = {}  # id of a node -> position -> jobs and targets
+        self._prefixes: list[tuple[Node, KVCache]] = []  # the stretches that the current trees follow
+        self._pool = Pool(decoder)
+        self._owners: dict[int, int] = {}  # id of an answer that grows -> its job
+        self._trees = self._plan()
+        self.is_single = False  # whether what is computed now is one sequence alone
+        self.tokens = 0  # that are computed now
+
+    def run(self, budget: Budget, keep: Keep) -> None:
+        """Compute everything, batch by batch."""
+        for at, score in enumerate(self._scores):
+            if not score.left and not isinstance(self._jobs[at].request, Generate):
+                self._finish(at, keep)
+        prefix: tuple[Node, ...] = ()
+        for batch in batches(self._trees, budget=budget.tokens, reserve=self._reserve):
+            if batch.prefix != prefix:
+                self._grow(keep, until=0)
+                prefix = batch.prefix
+            self._compute(batch, keep)
+            self._grow(keep, until=int(REFILLED * self._pool.growing))
+        self._grow(keep, until=0)
+
+    def stream(self, budget: Budget) -> Iterator[str]:
+        """Compute the one answer, yielding its text."""
+        [batch] = batches(self._trees, budget=budget.tokens, reserve=self._reserve)
+        self._compute(batch, lambda _owner, _response: None)
+        [member] = self._pool.members
+        assert isinstance(member, Row)
+        while not member.is_done:
+            self._pool.step()
+            yield member.news()
+
+    def _plan(self) -> list[Node]:
+        """Make the trees, and note what is asked at which position of which node."""
+        owners = [(at, span) for at, job in enumerate(self._jobs) for span in job.spans]
+        is_prompt = [isinstance(self._jobs[at].request, Generate) for at, _ in owners]
+        # The last token of what is scored predicts nothing that is asked for, so it is not computed.
+        trees = build(
+            [span.ids if whole else span.ids[:-1] for (_, span), whole in zip(owners, is_prompt, strict=True)]
+        )
+        for tree in trees:
+            for node in tree.walk():
+                for place in node.jobs:
+                    at, span = owners[place]
+                    if is_prompt[place]:
+                        self._begun.setdefault(id(node), []).append(at)
+                        self._asked.setdefault(id(node), {}).setdefault(node.end - 1, [])
+                    else:
+                        self._ask(node, at, span)
+        return trees
+
+    def _ask(self, node: Node, at: int, span: Span) -> None:
+        """Note the positions before a span's targets, in the node that it ends with and in those above."""
+        step: Node | None = node
+        position = len(span.ids) - 2
+        while step is not None and position >= span.start - 1:
+            asked = self._asked.setdefault(id(step), {})
+            while position >= max(step.begin, span.start - 1):
+                asked.setdefault(position, []).append((at, span.ids[position + 1]))
+                position -= 1
+            step = step.parent
+
+    def _reserve(self, tree: Node) -> int:
+        """Count the tokens that the answers after a tree's prompts need."""
+        total = 0
+        for node in tree.walk():
+            for at in self._begun.get(id(node), ()):
+                request = self._jobs[at].request
+                assert isinstance(request, Generate)
+                total += request.decoding.beams * (node.end - tree.begin + request.max_tokens)
+        return total
+
+    def _compute(self, batch: Batch, keep: Keep) -> None:
+        """Score what a batch asks for, and let the answers to its prompts begin."""
+        nodes = [node for tree in batch.trees for node in tree.walk()]
+        self.tokens = len(batch.trees) * max(map(columns, batch.trees))
+        self.is_single = len(nodes) == 1 and not self._pool.growing
+        prefix = self._prefix(batch.prefix, keep)
+        wanted = {id(node): sorted(self._asked.get(id(node), ())) for node in nodes}
+        has_prompts = any(id(node) in self._begun for node in nodes)
+        forest = Forest(self._decoder, batch.trees, wanted, prefix=prefix, is_kept=has_prompts)
+        begun: list[tuple[Node, torch.Tensor]] = []
+        for level in forest.levels():
+            begun += self._score(level, wanted, keep)
+        if begun:
+            self._begin(begun, forest, keep)
+
+    def _prefix(self, stretches: tuple[Node, ...], keep: Keep) -> KVCache | None:
+        """Compute the stretches that trees follow, or take what is there of them."""
+        same = 0
+        while same < min(len(self._prefixes), len(stretches)) and self._prefixes[same][0] is stretches[same]:
+            same += 1
+        del self._prefixes[same:]
+        for stretch in stretches[same:]:
+            self._prefixes.append((stretch, self._extend(stretch, keep)))
+        return self._prefixes[-1][1] if self._prefixes else None
+
+    def _extend(self, stretch: Node, keep: Keep) -> KVCache:
+        """Compute a stretch after those before it, in a cache of one row."""
+        wanted = {id(stretch): sorted(self._asked.get(id(stretch), ()))}
+        alone = Node(stretch.ids, stretch.begin, stretch.end)
+        if self._prefixes:
+            before = self._prefixes[-1][1]
+            cache = before.extract([0], [[range(before.longest)]], capacity=before.longest + alone.length)
+        else:
+            config, device, dtype = self._decoder.config, self._decoder.tokens.device, self._decoder.tokens.dtype
+            cache = KVCache(config, rows=1, capacity=alone.length, device=device, dtype=dtype)
+        places = [position - stretch.begin for position in wanted[id(stretch)]]
+        tokens = torch.tensor([alone.tokens], device=self._decoder.tokens.device)
+        asked = torch.tensor([places or [0]], device=tokens.device)
+        hidden = self._decoder(tokens, cache=cache, wanted=asked)[0][: len(places)]
+        cache.set_lengths([cache.longest + alone.length])
+        begun = self._score(Level([stretch], hidden), wanted, keep)
+        if begun:
+            after = KVCache(
+                cache.config,
+                rows=sum(len(self._begun[id(node)]) for node, _ in begun),
+                capacity=max(self._limit(at) for at in self._begun[id(stretch)]),
+                device=tokens.device,
+                dtype=hidden.dtype,
+                prefix=cache,
+            )
+            self._admit(self._begun[id(stretch)], after, hidden[-1:].expand(len(after.lengths), -1), keep)
+            self._grow(keep, until=0)
+        return cache
+
+    def _score(self, level: Level, wanted: dict[int, list[int]], keep: Keep) -> list[tuple[Node, torch.Tensor]]:
+        """Score the targets of a level; give the nodes that end prompts, with their last hidden state."""
+        rows: list[int] = []  # of the hidden states that have targets, and of each target its place among these
+        places: list[int] = []
+        owners: list[int] = []
+        targets: list[int] = []
+        begun = []
+        row = 0
+        for node in level.nodes:
+            asked = self._asked.get(id(node), {})
+            for position in wanted[id(node)]:
+                if asked[position]:
+                    for at, target in asked[position]:
+                        places.append(len(rows))
+                        owners.append(at)
+                        targets.append(target)
+                    rows.append(row)
+                row += 1
+            if id(node) in self._begun:
+                begun.append((node, level.hidden[row - 1]))
+        if rows:
+            hidden = level.hidden[torch.tensor(rows, device=level.hidden.device)]
+            found = token_logprobs(self._decoder, hidden, rows=places, targets=targets)
+            for at, logprob, is_greedy in zip(owners, *found, strict=True):
+                score = self._scores[at]
+                score.logprobs.append(logprob)
+                score.is_greedy &= is_greedy
+                score.left -= 1
+                if not score.left:
+                    self._finish(at, keep)
+        return begun
+
+    def _finish(self, at: int, keep: Keep) -> None:
+        """Give the answer of a job whose tokens are all scored."""
+        job, score = self._jobs[at], self._scores[at]
+        span = job.spans[0] if job.spans else None
+        found = LogProb(
+            total=math.fsum(score.logprobs),
+            tokens=len(score.logprobs),
+            bytes=0 if span is None else span.bytes,
+            is_greedy=score.is_greedy,
+            boundary_merged=span is not None and span.boundary_merged,
+        )
+        keep(job.owner, rolling.total(job.request, [found]) if isinstance(job.request, Rolling) else found)
+
+    def _limit(self, at: int) -> int:
+        """Count the tokens that an answer may have."""
+        request = self._jobs[at].request
+        assert isinstance(request, Generate)
+        return min(request.max_tokens, self._window - len(self._jobs[at].spans[0].ids))
+
+    def _begin(self, begun: Sequence[tuple[Node, torch.Tensor]], forest: Forest, keep: Keep) -> None:
+        """Let answers grow after the prompts that a forest holds."""
+        pairs = [(at, node, hidden) for node, hidden in begun for at in self._begun[id(node)]]
+        offset = 0 if forest.prefix is None else forest.prefix.longest
+        capacity = max(node.end - offset + self._limit(at) for at, node, _ in pairs)
+        cache = forest.extract([node for _, node, _ in pairs], capacity=capacity)
+        self._admit([at for at, _, _ in pairs], cache, torch.stack([hidden for _, _, hidden in pairs]), keep)
+
+    def _admit(self, jobs: Sequence[int], cache: KVCache, hidden: torch.Tensor, keep: Keep) -> None:
+        """Add answers to those that grow."""
+        self._decoder.pack()
+        members: list[Growing] = []
+        for at in jobs:
+            request = self._jobs[at].request
+            assert isinstance(request, Generate)
+            room = self._window - len(self._jobs[at].spans[0].ids)
+            members.append(generation.begin(request, self._tokenizer, room=room))
+            self._owners[id(members[-1])] = at
+        done = [row for row, member in enumerate(members) if member.is_done]
+        for row in done:
+            self._complete(members[row], keep)
+        growing = [row for row, member in enumerate(members) if not member.is_done]
+        if not growing:
+            return
+        if done:
+            chosen = torch.tensor(growing, device=hidden.device)
+            cache.select(chosen)
+            hidden = hidden[chosen]
+        self._pool.admit([members[row] for row in growing], cache, hidden)
+
+    def _grow(self, keep: Keep, *, until: int) -> None:
+        """Let the answers grow until at most so many are not whole."""
+        while self._pool.growing > until:
+            self.is_single = self._pool.growing == 1
+            for member in self._pool.step():
+                self._complete(member, keep)
+
+    def _complete(self, member: Growing, keep: Keep) -> None:
+        keep(self._jobs[self._owners.pop(id(member))].owner, member.completion())

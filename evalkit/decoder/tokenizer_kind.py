@@ -1,0 +1,59 @@
+"""What a tokenizer does to a text on its way to tokens, read from the steps of the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import tokenizers
+from tokenizers import models
+
+SPACE = "▁"  # U+2581, how SentencePiece writes a space
+
+Kind = Literal["byte-level", "sentencepiece"]
+
+
+def kind_of(backend: tokenizers.Tokenizer) -> Kind | None:
+    """Tell how tokens are spelt: GPT-2's printable bytes, or SentencePiece's text; None where it is neither."""
+    around = [*steps(backend.normalizer), *steps(backend.pre_tokenizer), *steps(backend.decoder)]
+    if any(step["type"] == "ByteLevel" for step in around):
+        return "byte-level"
+    return "sentencepiece" if any(SPACE in map(str, _leaves(step)) for step in around) else None
+
+
+def falls_back_to_bytes(backend: tokenizers.Tokenizer) -> bool:
+    """Whether what no token holds is written as tokens <0x00> to <0xFF>."""
+    decodes = any(step["type"] == "ByteFallback" for step in steps(backend.decoder))
+    return decodes or bool(getattr(backend.model, "byte_fallback", False))
+
+
+def fuses_unknown(backend: tokenizers.Tokenizer) -> bool:
+    """Whether the bytes of several unknown characters may share one pair of offsets, as Unigram's do."""
+    return isinstance(backend.model, models.Unigram) and falls_back_to_bytes(backend)
+
+
+def losing_steps(backend: tokenizers.Tokenizer) -> frozenset[str]:
+    """Name the normalizer's steps after which a character of the text may lie in no token, such as NFC."""
+    keeping = ("Prepend", "Replace", "ByteLevel", "Lowercase")
+    found = steps(backend.normalizer)
+    return frozenset(step["type"] for step in found if step["type"] not in keeping or step.get("content") == "")
+
+
+def steps(component: Any) -> list[dict[str, Any]]:  # Any: tokenizers is untyped, and its state JSON
+    """Give the steps of a normalizer, pre-tokenizer, post-processor or decoder in order; none where there is none."""
+    return [] if component is None else _flat(json.loads(component.__getstate__()))
+
+
+def _flat(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Resolve sequences of steps."""
+    if state["type"] != "Sequence":
+        return [state]
+    (parts,) = (value for value in state.values() if isinstance(value, list))
+    return [step for part in parts for step in _flat(part)]
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Give all plain values of nested settings."""
+    if isinstance(value, dict):
+        return [leaf for part in value.values() for leaf in _leaves(part)]
+    return [value]
