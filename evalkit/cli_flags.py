@@ -111,5 +111,5 @@ OutFlag = Annotated[
     typer.Option(metavar="DIR", parser=directory, help="The run's directory; without it, one under reports/."),
 ]
 TokenBudgetFlag = Annotated[
-    int | None, typer.Option(min=1, help="Tokens computed together; by default as many as suit the device.")
+    int | None, typer.Option(help="Tokens computed together; by default as many as suit the device.")
 ]

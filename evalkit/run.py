@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ def run(
     with manifest.claim(directory, described) as store:
         questions = ask(assignments, settings=settings, model=model, window=window, on_progress=on_progress)
         batches = plan.batches(asks_of(questions), token_budget=settings.call_tokens)
-        answers = execute(batches, model, store=store, report=Reporter(questions, batches, on_progress))
+        answers = execute(batches, model, store=store, report=Reporter(questions, on_progress))
 
         samples = [evaluate(question, answers) for question in questions]
         atomic.write(directory / stored.SAMPLES, (f"{encoding.encode_sample(sample)}\n" for sample in samples))
@@ -196,22 +195,26 @@ def asks_of(questions: Iterable[Question]) -> Iterable[Ask]:
 
 
 class Reporter:
-    """Counts the examples whose last answer is there, and reports them."""
+    """Counts the examples whose answers are all there, and reports them."""
 
-    def __init__(self, questions: Sequence[Question], batches: Sequence[Batch], on_progress: OnProgress) -> None:
-        """Find the request that completes each example: the one that stands last in the plan."""
-        place = {each.key: at for at, each in enumerate(each for batch in batches for each in batch)}
-        self._completes = Counter(
-            max((each.key for each in question.asks), key=place.__getitem__) for question in questions if question.asks
-        )
-        self._total = self._completes.total()
+    def __init__(self, questions: Sequence[Question], on_progress: OnProgress) -> None:
+        """Count the requests that each example waits for."""
+        keys = [{each.key for each in question.asks} for question in questions if question.asks]
+        self._left = [len(own) for own in keys]
+        self._waiting: dict[str, list[int]] = {}
+        for place, own in enumerate(keys):
+            for key in own:
+                self._waiting.setdefault(key, []).append(place)
         self._done = 0
         self._on_progress = on_progress
 
     def __call__(self, keys: Iterable[str]) -> None:
         """Report these requests as answered."""
-        self._done += sum(self._completes[key] for key in keys)
-        self._on_progress(Progress("answering", self._done, self._total))
+        for key in keys:
+            for place in self._waiting.pop(key, ()):
+                self._left[place] -= 1
+                self._done += not self._left[place]
+        self._on_progress(Progress("answering", self._done, len(self._left)))
 
 
 def execute(

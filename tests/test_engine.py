@@ -313,24 +313,6 @@ def test_memory_error_of_the_device_is_reported_as_ours(model: DecoderModel, mon
 
 
 WORDS = [*"the cat sat on mat Größe 98 plus 45 a b naïve 東京 Q: What is".split(), "A:\n"]  # noqa: SIM905
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "mat",
-    "Größe",
-    "98",
-    "plus",
-    "45",
-    "a",
-    "b",
-    "naïve",
-    "東京",
-    "Q:",
-    "A:\n",
-    "What",
-    "is",
-]
 
 
 def mixed_requests(count: int, *, seed: int = 0) -> list[Request]:

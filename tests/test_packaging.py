@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, BUILD = SETTINGS["project"], SETTINGS["tool"]["hatch"]["build"]
 RUNTIME = [Requirement(each) for each in PROJECT["dependencies"]]
-DISTRIBUTED = [Requirement(each) for each in PROJECT["optional-dependencies"]["distributed"]]
+OPTIONAL = [Requirement(each) for name in ("distributed", "hf") for each in PROJECT["optional-dependencies"][name]]
 DEV = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
 PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
 TOOLS = {"mypy", "ruff", "types-pyyaml"}  # run, never imported
@@ -43,7 +43,7 @@ def imported(folder: str) -> set[str]:
 
 
 def test_runtime_dependencies_are_what_the_package_imports() -> None:
-    assert imported("evalkit") == names(RUNTIME) | names(DISTRIBUTED)
+    assert imported("evalkit") == names(RUNTIME) | names(OPTIONAL)
 
 
 def test_development_dependencies_are_what_the_tests_import_and_the_tools() -> None:

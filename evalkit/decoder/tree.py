@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 LEAST_SAVED = 16  # tokens that a stretch of its own has to save
+LEAST_SHARE = 1 / 8  # of the tokens that follow it on average
 
 
 @dataclass(slots=True, eq=False)
@@ -92,17 +93,25 @@ def _split(node: Node, place: int) -> Node:
 
 def _worthwhile(root: Node) -> list[Node]:
     """Give the trees below the root without stretches that save too little: the nodes below those begin earlier."""
+    below: dict[int, int] = {}  # id of a node -> tokens of all nodes below it
     for node in reversed(list(root.walk())):  # children first
-        node.children = [kept for child in node.children for kept in _kept(child)]
+        node.children = [kept for child in node.children for kept in _kept(child, below)]
         for child in node.children:
             child.parent = None if node is root else node
+        below[id(node)] = sum(child.length + below[id(child)] for child in node.children)
     return root.children
 
 
-def _kept(node: Node) -> list[Node]:
+def _kept(node: Node, below: dict[int, int]) -> list[Node]:
     """Give the node, or what takes its place: its children, and itself without them where sequences end with it."""
-    if not node.children or node.length * (len(node.children) + bool(node.jobs) - 1) >= LEAST_SAVED:
+    saved = node.length * (len(node.children) + bool(node.jobs) - 1)
+    is_large = node.length * len(node.children) >= LEAST_SHARE * below[id(node)]
+    if not node.children or (saved >= LEAST_SAVED and is_large):
         return [node]
     for child in node.children:
         child.begin = node.begin
-    return [Node(node.ids, node.begin, node.end, node.jobs), *node.children] if node.jobs else node.children
+    if not node.jobs:
+        return node.children
+    alone = Node(node.ids, node.begin, node.end, node.jobs)
+    below[id(alone)] = 0
+    return [alone, *node.children]
