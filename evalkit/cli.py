@@ -302,8 +302,10 @@ def models() -> None:
 
     for name in sorted(MODELS):
         typer.echo(f"{name:<12}ships with evalkit")
-    typer.echo(f"{'PATH':<12}the folder of a checkpoint: config.json, model.safetensors, tokenizer.json")
+    typer.echo(f"{'FOLDER':<12}a checkpoint: config.json, model.safetensors or pytorch_model.bin, tokenizer.json")
     typer.echo(f"{'HUB ID':<12}a checkpoint of the Hugging Face hub, such as openai-community/gpt2")
+    typer.echo(f"{'hf:ID':<12}any other causal model of transformers, by its folder or hub id")
+    typer.echo(f"{'server:URL':<12}a server of the completions API: vLLM, SGLang, llama.cpp")
 
 
 def load_model(name: str, **flags: Any) -> LanguageModel:  # Any: as evalkit.models.load.load takes them
