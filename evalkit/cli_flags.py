@@ -94,7 +94,9 @@ SeedsFlag = Annotated[
 TrustFlag = Annotated[
     bool, typer.Option("--trust-task-code", help="Run the Python functions that lm_eval task files name.")
 ]
-ModelFlag = Annotated[str, typer.Option(metavar="NAME", help="nano, a checkpoint's folder, a hub id, hf:ID or server:URL.")]
+ModelFlag = Annotated[
+    str, typer.Option(metavar="NAME", help="nano, a checkpoint's folder, a hub id, hf:ID or server:URL.")
+]
 ShotsFlag = Annotated[str, typer.Option("--shots", metavar="N[,N]", help="Demonstrations, such as 0,1,10; or paper.")]
 DemosFlag = Annotated[str, typer.Option(metavar="MODE", help="per-example, fixed, grouped, first or balanced.")]
 SeedFlag = Annotated[int, typer.Option(help="Of demonstrations, of --limit and of decoding.")]

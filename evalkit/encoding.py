@@ -15,13 +15,17 @@ from evalkit.records import (
     Generate,
     LogLikelihood,
     LogProb,
+    PerToken,
     Prompt,
     Request,
     Response,
     Sample,
+    TokenScores,
 )
 
 Json = dict[str, Any]  # Any: JSON nests
+
+KINDS: dict[str, type[Response]] = {"completion": Completion, "logprob": LogProb, "tokens": TokenScores}
 
 TYPES: dict[str, type] = {  # of the fields of responses
     "text": str,
@@ -32,6 +36,7 @@ TYPES: dict[str, type] = {  # of the fields of responses
     "is_greedy": bool,
     "boundary_merged": bool,
 }
+LISTS: dict[str, type] = {"texts": str, "logprobs": float, "ranks": int, "entropies": float}  # a value for each token
 
 ALWAYS = ("id", "fields", "targets", "choices", "cluster")  # of an example; digests of earlier versions rest on these
 
@@ -50,7 +55,8 @@ def request_key(request: Request) -> str:
     elif isinstance(request, LogLikelihood):
         content = ["loglikelihood", request.context, request.continuation]
     else:
-        content = ["rolling", request.text, request.window, request.stride]
+        kind = "per-token" if isinstance(request, PerToken) else "rolling"
+        content = [kind, request.text, request.window, request.stride]
     return sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -71,7 +77,7 @@ def decode_response(text: str) -> Response:
 
 def response_fields(response: Response) -> Json:
     """List the fields of a response, its kind first."""
-    kind = "completion" if isinstance(response, Completion) else "logprob"
+    kind = next(kind for kind, each in KINDS.items() if isinstance(response, each))
     return {"kind": kind} | {field.name: getattr(response, field.name) for field in dataclasses.fields(response)}
 
 
@@ -132,9 +138,19 @@ def decode_sample(line: str) -> Sample:
 
 
 def _response(fields: Json) -> Response:
-    kinds: dict[str, type[Completion | LogProb]] = {"completion": Completion, "logprob": LogProb}
-    response = kinds[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
+    if fields["kind"] == "tokens":
+        return _token_scores(fields)
+    response = KINDS[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
     for name, kind in TYPES.items():
         if not isinstance(getattr(response, name, kind()), kind):
             raise TypeError(f"{name}: found {getattr(response, name)!r}, expected {kind.__name__}")
     return response
+
+
+def _token_scores(fields: Json) -> TokenScores:
+    for name, kind in LISTS.items():
+        if not isinstance(fields[name], list) or not all(isinstance(value, kind) for value in fields[name]):
+            raise TypeError(f"{name}: expected a list of {kind.__name__}")
+    if len({len(fields[name]) for name in LISTS}) > 1:
+        raise ValueError(f"{', '.join(LISTS)}: found lists of different lengths, expected one value a token in each")
+    return TokenScores(**{name: tuple(fields[name]) for name in LISTS})

@@ -132,7 +132,17 @@ class Rolling:
     stride: int | None = None  # tokens that a window after the first predicts; None is as many as the window
 
 
-Request: TypeAlias = LogLikelihood | Generate | Rolling
+@dataclass(frozen=True, slots=True)
+class PerToken:
+    """Ask for log-probability, rank and entropy of every token of a text, in windows."""
+
+    text: str
+    window: int  # as a Rolling has them
+    stride: int | None = None
+
+
+Windowed: TypeAlias = Rolling | PerToken
+Request: TypeAlias = LogLikelihood | Generate | Windowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,17 @@ class Completion:
     finish: FinishReason
 
 
-Response: TypeAlias = LogProb | Completion
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """The answer to a PerToken: of each token of the text, in order, what the model made of it beforehand."""
+
+    texts: tuple[str, ...]  # that the tokens add; joined they are the text, and a character is its last token's
+    logprobs: tuple[float, ...]  # nats
+    ranks: tuple[int, ...]  # 1 is the likeliest token; only those with strictly larger logits are better
+    entropies: tuple[float, ...]  # of the distribution that the token was predicted with, in nats
+
+
+Response: TypeAlias = LogProb | Completion | TokenScores
 
 
 @dataclass(frozen=True, slots=True)

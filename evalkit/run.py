@@ -29,12 +29,12 @@ from evalkit.records import (
     DemonstrationMode,
     Example,
     Generate,
+    LogLikelihood,
     Prompt,
     Request,
     RequestKind,
     Response,
     Result,
-    Rolling,
     Sample,
     Table,
     Task,
@@ -174,7 +174,7 @@ def asks_about(
     requests = request.build(task, example, built, seed=seed)
     flat = [each for kind in requests.values() for each in kind]
     texts = [
-        each.text if isinstance(each, Rolling) else each.context + each.continuation
+        each.context + each.continuation if isinstance(each, LogLikelihood) else each.text
         for each in flat
         if not isinstance(each, Generate)
     ]

@@ -16,7 +16,18 @@ from evalkit.models.hf import load as load_hf
 from evalkit.models.scripted import ScriptedModel
 from evalkit.models.server import connect
 from evalkit.models.server_http import Server
-from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb, Request, Response, Rolling
+from evalkit.records import (
+    Completion,
+    Decoding,
+    Generate,
+    LogLikelihood,
+    LogProb,
+    PerToken,
+    Request,
+    Response,
+    Rolling,
+    TokenScores,
+)
 from tests.completions_server import Served, serving
 from tests.decoders import make_tokenizer, save_gpt2
 
@@ -38,11 +49,13 @@ SAMPLED = [
     Generate("", max_tokens=9, decoding=Decoding(temperature=3.0, top_k=50, top_p=0.9), seed=4),
 ]
 ROLLED = [Rolling(TEXT * 3, 24), Rolling(TEXT * 2, 20, 7), Rolling("The", 24), Rolling("", 24)]
+PER_TOKEN = [PerToken(TEXT * 3, 24), PerToken(TEXT * 2, 20, 7), PerToken("The", 24), PerToken("", 24)]
 BEAMS = [
     Generate(context, max_tokens=10, decoding=Decoding(beams=4)) for context in ("The cat", "Q: What is 98 plus", "")
 ]
 EVERY = ("decoder", "hf", "server", "scripted")
 TRAINED = ("decoder", "hf", "server")
+DESCRIBING = ("decoder", "hf", "scripted")
 
 
 def backends(folder: Path, *, has_start: bool) -> Iterator[dict[str, LanguageModel]]:
@@ -74,14 +87,25 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, L
 
 def rounded(responses: Sequence[Response]) -> list[object]:
     """Responses that compare equal where their log-probabilities differ by less than 1e-4."""
-    return [
-        (pytest.approx(each.total, abs=1e-4), replace(each, total=0.0)) if isinstance(each, LogProb) else each
-        for each in responses
-    ]
+    return [(pytest.approx(numbers, abs=1e-4), rest) for numbers, rest in plain(responses)]
 
 
-def plain(responses: Sequence[Response]) -> list[object]:
-    return [(each.total, replace(each, total=0.0)) if isinstance(each, LogProb) else each for each in responses]
+def plain(responses: Sequence[Response]) -> list[tuple[tuple[float, ...], Response]]:
+    """Responses, what is rounded in them apart from what is not."""
+    found: list[tuple[tuple[float, ...], Response]] = []
+    for each in responses:
+        if isinstance(each, LogProb):
+            found.append(((each.total,), replace(each, total=0.0)))
+        elif isinstance(each, TokenScores):
+            found.append(((*each.logprobs, *each.entropies), replace(each, logprobs=(), entropies=())))
+        else:
+            found.append(((), each))
+    return found
+
+
+def of_every_kind(backend: str) -> list[Request]:
+    """Requests of each kind that a back end answers."""
+    return [*PAIRS, *GREEDY, *ROLLED, *(PER_TOKEN if backend in DESCRIBING else ())]
 
 
 def long_text(model: LanguageModel) -> str:
@@ -96,14 +120,14 @@ def test_nothing_asked_is_nothing_answered(models: Mapping[str, LanguageModel], 
 
 @pytest.mark.parametrize("backend", EVERY)
 def test_answers_come_in_the_order_of_the_requests(models: Mapping[str, LanguageModel], backend: str) -> None:
-    requests: list[Request] = [*PAIRS, *GREEDY, *ROLLED, *reversed(PAIRS)]
+    requests = [*of_every_kind(backend), *reversed(PAIRS)]
     single = [answer for request in requests for answer in models[backend].answer([request])]
     assert plain(models[backend].answer(requests)) == rounded(single)
 
 
 @pytest.mark.parametrize("backend", EVERY)
 def test_equal_requests_get_equal_answers(models: Mapping[str, LanguageModel], backend: str) -> None:
-    requests: list[Request] = [*PAIRS, *GREEDY, *SAMPLED, *ROLLED]
+    requests = [*of_every_kind(backend), *SAMPLED]
     answers = models[backend].answer([*requests, *requests])
     assert answers[: len(requests)] == answers[len(requests) :]
 
@@ -111,7 +135,7 @@ def test_equal_requests_get_equal_answers(models: Mapping[str, LanguageModel], b
 @pytest.mark.parametrize("backend", EVERY)
 def test_each_answer_is_told_once_as_it_comes(models: Mapping[str, LanguageModel], backend: str) -> None:
     told: list[tuple[int, Response]] = []
-    requests: list[Request] = [*PAIRS, *GREEDY, *ROLLED, *PAIRS[:2]]
+    requests = [*of_every_kind(backend), *PAIRS[:2]]
     answers = models[backend].answer(requests, on_response=lambda place, response: told.append((place, response)))
     assert sorted(told, key=lambda each: each[0]) == list(enumerate(answers))
 
@@ -170,17 +194,27 @@ def test_an_answer_ends_with_the_window(models: Mapping[str, LanguageModel], bac
     assert (model.count_tokens([context])[0] + answer.tokens, answer.finish) == (model.window, "window")
 
 
-@pytest.mark.parametrize("kind", [Generate, LogLikelihood, Rolling])
-@pytest.mark.parametrize("backend", EVERY)
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [(backend, kind) for kind in (Generate, LogLikelihood, Rolling) for backend in EVERY]
+    + [(backend, PerToken) for backend in DESCRIBING],
+)
 def test_what_exceeds_the_window_is_refused(models: Mapping[str, LanguageModel], backend: str, kind: type) -> None:
     model = models[backend]
     request: Request = {
         Generate: Generate(long_text(model)),
         LogLikelihood: LogLikelihood(long_text(model), " mat"),
         Rolling: Rolling("The cat", model.window + 1),
+        PerToken: PerToken("The cat", model.window + 1),
     }[kind]
     with pytest.raises(WindowError, match=r"window"):
         model.answer([request])
+
+
+def test_a_server_is_not_asked_for_ranks_and_entropies(models: Mapping[str, LanguageModel]) -> None:
+    with pytest.raises(UsageError, match="found a request for ranks and entropies of tokens") as caught:
+        models["server"].answer(PER_TOKEN)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("backend", TRAINED)
@@ -196,6 +230,12 @@ def test_log_probabilities_equal_the_decoders(request: pytest.FixtureRequest, ba
     expected = models["decoder"].answer([*PAIRS, *ROLLED])
     assert {each.boundary_merged for each in expected} == {True, False}
     assert plain(models[backend].answer([*PAIRS, *ROLLED])) == rounded(expected)
+
+
+@pytest.mark.parametrize("has_start", [False, True])
+def test_scores_of_tokens_equal_the_decoders(request: pytest.FixtureRequest, has_start: bool) -> None:
+    models = request.getfixturevalue("started" if has_start else "models")
+    assert plain(models["hf"].answer(PER_TOKEN)) == rounded(models["decoder"].answer(PER_TOKEN))
 
 
 @pytest.mark.parametrize("backend", ["hf", "server"])

@@ -13,7 +13,7 @@ from evalkit.decoder.session import Job, Session
 from evalkit.decoder.spans import spans
 from evalkit.errors import UsageError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
-from evalkit.records import Generate, LogLikelihood, Request, Response, Rolling
+from evalkit.records import Generate, LogLikelihood, Request, Response, Windowed
 
 
 class DecoderModel:
@@ -72,14 +72,15 @@ class DecoderModel:
                 yield from news
 
     def _jobs(self, requests: Sequence[Request]) -> list[Job]:
-        """Tokenize requests; a rolling one has a job for each of its windows."""
-        whole = [request for request in requests if not isinstance(request, Rolling)]
+        """Tokenize requests; one in windows has a span for each."""
+        whole = [request for request in requests if not isinstance(request, Windowed)]
         tokenized = iter(spans(self._tokenizer, whole))
         jobs = []
         for owner, request in enumerate(requests):
-            if isinstance(request, Rolling):
+            if isinstance(request, Windowed):
                 rolling.check(request, name=self.name, window=self.window)
-                jobs.append(Job(owner, request, rolling.spans(rolling.tokenize(self._tokenizer, request))))
+                text = rolling.tokenize(self._tokenizer, request)
+                jobs.append(Job(owner, request, rolling.spans(text), text.texts))
             else:
                 job = Job(owner, request, (next(tokenized),))
                 self._check_window(request, job)

@@ -34,8 +34,12 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, packed: Te
 
 def pack(weight: Tensor) -> Tensor | None:
     """Give a packed copy of a weight (out, in), or None where it would not be read faster."""
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() < LEAST_PACKED:
+    if weight.device.type != "cpu" or weight.numel() < LEAST_PACKED:
         return None
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return None
+    # Without AVX-512 or AMX, bfloat16 is computed number by number.
+    is_fast = weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if weight.dtype != torch.float32 and not is_fast:
         return None
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach())  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Rolling log-likelihoods: a text of any length in windows, every token predicted exactly once.
+"""Texts of any length in windows, every token predicted exactly once: for rolling log-likelihoods and token scores.
 
 The windows are those of lm_eval's `loglikelihood_rolling`: the first token is predicted from the token that begins a
 text, and a window of W reads W tokens and predicts as many, the next one of each. With a stride it predicts that many
@@ -11,19 +11,21 @@ import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from evalkit.decoder.spans import Span
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.errors import UsageError, WindowError
-from evalkit.records import LogProb, Rolling
+from evalkit.records import LogProb, PerToken, Rolling, TokenScores, Windowed
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """A request as token ids."""
 
-    request: Rolling
+    request: Windowed
     ids: array[int]  # the token that begins a text, then the text's own
+    texts: tuple[str, ...] = ()  # that its own tokens add, where they are asked for
 
     @property
     def tokens(self) -> int:
@@ -40,7 +42,7 @@ class Window:
     end: int  # one more than the last id it predicts
 
 
-def check(request: Rolling, *, name: str, window: int) -> None:
+def check(request: Windowed, *, name: str, window: int) -> None:
     """Raise WindowError where a window is too long for the model, UsageError where it or its stride is none."""
     if request.window > window:
         raise WindowError(
@@ -53,11 +55,12 @@ def check(request: Rolling, *, name: str, window: int) -> None:
         raise UsageError(f"found a stride of {request.stride} tokens, expected 1 to the window's {request.window}")
 
 
-def tokenize(tokenizer: Tokenizer, request: Rolling) -> Text:
+def tokenize(tokenizer: Tokenizer, request: Windowed) -> Text:
     """Tokenize a text once, whole; it begins with the start token, or with end-of-text where there is none."""
     first = tokenizer.end_of_text if tokenizer.start is None else tokenizer.start
     (encoding,) = tokenizer.encode([request.text])
-    return Text(request, array("i", [first, *encoding.ids]))
+    begins = [begin for begin, _ in encoding.offsets] if isinstance(request, PerToken) else []
+    return Text(request, array("i", [first, *encoding.ids]), _texts(request.text, begins))
 
 
 def windows(text: Text) -> Iterator[Window]:
@@ -89,3 +92,19 @@ def total(request: Rolling, parts: Sequence[LogProb]) -> LogProb:
         is_greedy=all(part.is_greedy for part in parts),
         boundary_merged=False,
     )
+
+
+def joined(parts: Sequence[TokenScores]) -> TokenScores:
+    """Put the answers of all windows, which come in their order, behind each other."""
+    return TokenScores(
+        texts=tuple(text for part in parts for text in part.texts),
+        logprobs=tuple(logprob for part in parts for logprob in part.logprobs),
+        ranks=tuple(rank for part in parts for rank in part.ranks),
+        entropies=tuple(entropy for part in parts for entropy in part.entropies),
+    )
+
+
+def _texts(text: str, begins: Sequence[int]) -> tuple[str, ...]:
+    """Cut a text where its tokens begin; of tokens that begin with the same character, the last one has it."""
+    edges = [0, *accumulate(begins[1:], max), len(text)] if begins else []
+    return tuple(text[begin:end] for begin, end in pairwise(edges))

@@ -1,8 +1,10 @@
-"""Log-probabilities of tokens, from the hidden states before them; never of more positions than are asked for."""
+"""What a decoder makes of tokens, from the hidden states before them; never of more positions than are asked for."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,16 +14,28 @@ from evalkit.decoder.model import Decoder
 LOGITS_AT_ONCE = 2**23  # numbers of the largest tensor that scoring makes
 
 
-def token_logprobs(
-    decoder: Decoder, hidden: Tensor, *, rows: Sequence[int], targets: Sequence[int]
-) -> tuple[list[float], list[bool]]:
-    """Give each target's log-probability in nats, and whether it is the likeliest token.
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What was found of targets (M), and of those of them that are described (D)."""
+
+    logprobs: list[float]  # (M), nats
+    greedy: list[bool]  # (M), whether it is the likeliest token
+    ranks: list[int]  # (D), 1 is the likeliest token
+    entropies: list[float]  # (D), nats
+
+
+def score_tokens(
+    decoder: Decoder, hidden: Tensor, *, rows: Sequence[int], targets: Sequence[int], described: Sequence[int]
+) -> Scored:
+    """Score targets; ranks and entropies of those whose places among them are in `described` (D), ascending.
 
     Target m (M) follows the hidden state `rows[m]`, ascending, of (N, d): logits are computed once for all targets of
     a state, for some states at a time.
     """
     logprobs: list[float] = []
     greedy: list[bool] = []
+    ranks: list[int] = []
+    entropies: list[float] = []
     device = hidden.device
     wanted, owner = torch.tensor(targets, device=device), torch.tensor(rows, device=device)
     size = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
@@ -29,7 +43,31 @@ def token_logprobs(
         logits = decoder.logits(hidden[begin : begin + size])  # (n, V)
         first, last = torch.searchsorted(owner, torch.tensor([begin, begin + size], device=device)).tolist()
         places, chosen = owner[first:last] - begin, wanted[first:last]
-        found = logits[places, chosen] - logits.logsumexp(dim=1)[places]
-        logprobs += found.double().tolist()
+        logprobs += (logits[places, chosen] - logits.logsumexp(dim=1)[places]).double().tolist()
         greedy += (logits.argmax(dim=1)[places] == chosen).tolist()
-    return logprobs, greedy
+        asked = described[bisect_left(described, first) : bisect_left(described, last)]
+        if asked:
+            taken = torch.tensor(asked, device=device) - first
+            found = describe(logits, rows=places[taken], targets=chosen[taken])
+            ranks += found[0]
+            entropies += found[1]
+    return Scored(logprobs, greedy, ranks, entropies)
+
+
+def describe(logits: Tensor, *, rows: Tensor, targets: Tensor) -> tuple[list[int], list[float]]:
+    """Give the rank of each target (M) among the logits (N, V) of its row, and the entropy of that row in nats.
+
+    Rank 1 is the likeliest token; only strictly larger logits are better.
+    """
+    ranks: list[int] = []
+    entropies: list[float] = []
+    size = max(1, len(logits) // 2)  # so that the rows taken and their exponentials fill no more than the logits do
+    for begin in range(0, len(rows), size):
+        taken = logits[rows[begin : begin + size]]  # (m, V)
+        ranks += (1 + (taken > taken.gather(1, targets[begin : begin + size, None])).sum(dim=1)).tolist()
+        # Below the largest logit, all is summed with one sign; and what cannot come adds 0, not 0 times infinity.
+        taken.sub_(taken.amax(dim=1, keepdim=True)).clamp_(min=torch.finfo(taken.dtype).min)
+        shares = taken.exp()
+        total = shares.sum(dim=1)
+        entropies += (total.log() - shares.mul_(taken).sum(dim=1) / total).double().tolist()
+    return ranks, entropies

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -15,12 +16,12 @@ from evalkit.decoder.device import Budget, reported_memory
 from evalkit.decoder.forest import Forest, Level
 from evalkit.decoder.generation import Growing, Pool, Row
 from evalkit.decoder.model import Decoder
-from evalkit.decoder.scoring import token_logprobs
+from evalkit.decoder.scoring import score_tokens
 from evalkit.decoder.spans import Span
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.tree import Node, build
 from evalkit.errors import ModelMemoryError
-from evalkit.records import Generate, LogProb, Request, Response, Rolling
+from evalkit.records import Generate, LogProb, PerToken, Request, Response, Rolling, TokenScores
 
 Keep = Callable[[int, Response], None]
 
@@ -33,16 +34,48 @@ class Job:
 
     owner: int  # its place among the requests
     request: Request
-    spans: tuple[Span, ...]  # one, or the windows of a rolling request
+    spans: tuple[Span, ...]  # one, or the windows of its text
+    texts: tuple[str, ...] = ()  # of the tokens that are scored, where they are asked for
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to score."""
+        return sum(len(span.ids) - span.start for span in self.spans)
 
 
-@dataclass(slots=True)
+class Target(NamedTuple):
+    """A token to score."""
+
+    job: int
+    place: int  # among the tokens of the job that are scored
+    token: int
+
+
 class Score:
-    """The log-probabilities of a job's tokens, as they come."""
+    """What is found of a job's tokens, as it comes."""
 
-    left: int  # tokens
-    logprobs: list[float] = field(default_factory=list)
-    is_greedy: bool = True
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.left = tokens = job.tokens
+        self.logprobs = [0.0] * tokens
+        self.is_greedy = True
+        self.is_described = isinstance(job.request, PerToken)
+        self.ranks = [0] * tokens if self.is_described else []
+        self.entropies = [0.0] * tokens if self.is_described else []
+
+    def response(self) -> Response:
+        """Give the answer of a job whose tokens are all scored."""
+        if self.is_described:
+            return TokenScores(self.job.texts, tuple(self.logprobs), tuple(self.ranks), tuple(self.entropies))
+        span = self.job.spans[0] if self.job.spans else None
+        found = LogProb(
+            total=math.fsum(self.logprobs),
+            tokens=len(self.logprobs),
+            bytes=0 if span is None else span.bytes,
+            is_greedy=self.is_greedy,
+            boundary_merged=span is not None and span.boundary_merged,
+        )
+        return rolling.total(self.job.request, [found]) if isinstance(self.job.request, Rolling) else found
 
 
 class Session:
@@ -89,9 +122,9 @@ class Work:
         self._tokenizer = tokenizer
         self._window = window
         self._jobs = jobs
-        self._scores = [Score(sum(len(span.ids) - span.start for span in job.spans)) for job in jobs]
+        self._scores = [Score(job) for job in jobs]
         self._begun: dict[int, list[int]] = {}  # id of a node -> jobs whose prompt it ends
-        self._asked: dict[int, dict[int, list[tuple[int, int]]]] = {}  # id of a node -> position -> jobs and targets
+        self._asked: dict[int, dict[int, list[Target]]] = {}  # id of a node -> position -> what is predicted there
         self._prefixes: list[tuple[Node, KVCache]] = []  # the stretches that the current trees follow
         self._pool = Pool(decoder)
         self._owners: dict[int, int] = {}  # id of an answer that grows -> its job
@@ -101,9 +134,9 @@ class Work:
 
     def run(self, budget: Budget, keep: Keep) -> None:
         """Compute everything, batch by batch."""
-        for at, score in enumerate(self._scores):
-            if not score.left and not isinstance(self._jobs[at].request, Generate):
-                self._finish(at, keep)
+        for score in self._scores:
+            if not score.left and not isinstance(score.job.request, Generate):
+                keep(score.job.owner, score.response())
         prefix: tuple[Node, ...] = ()
         for batch in batches(self._trees, budget=budget.tokens, reserve=self._reserve):
             if batch.prefix != prefix:
@@ -125,31 +158,35 @@ class Work:
 
     def _plan(self) -> list[Node]:
         """Make the trees, and note what is asked at which position of which node."""
-        owners = [(at, span) for at, job in enumerate(self._jobs) for span in job.spans]
-        is_prompt = [isinstance(self._jobs[at].request, Generate) for at, _ in owners]
+        owners = [(at, span, first) for at, job in enumerate(self._jobs) for span, first in _placed(job)]
+        is_prompt = [isinstance(self._jobs[at].request, Generate) for at, _, _ in owners]
         # The last token of what is scored predicts nothing that is asked for, so it is not computed.
         trees = build(
-            [span.ids if whole else span.ids[:-1] for (_, span), whole in zip(owners, is_prompt, strict=True)]
+            [span.ids if whole else span.ids[:-1] for (_, span, _), whole in zip(owners, is_prompt, strict=True)]
         )
         for tree in trees:
             for node in tree.walk():
                 for place in node.jobs:
-                    at, span = owners[place]
+                    at, span, first = owners[place]
                     if is_prompt[place]:
                         self._begun.setdefault(id(node), []).append(at)
                         self._asked.setdefault(id(node), {}).setdefault(node.end - 1, [])
                     else:
-                        self._ask(node, at, span)
+                        self._ask(node, at, span, first=first)
         return trees
 
-    def _ask(self, node: Node, at: int, span: Span) -> None:
-        """Note the positions before a span's targets, in the node that it ends with and in those above."""
+    def _ask(self, node: Node, at: int, span: Span, *, first: int) -> None:
+        """Note the positions before a span's targets, in the node that it ends with and in those above.
+
+        `first` is the place of the first of them among the job's tokens.
+        """
         step: Node | None = node
         position = len(span.ids) - 2
         while step is not None and position >= span.start - 1:
             asked = self._asked.setdefault(id(step), {})
             while position >= max(step.begin, span.start - 1):
-                asked.setdefault(position, []).append((at, span.ids[position + 1]))
+                target = Target(at, first + position + 1 - span.start, span.ids[position + 1])
+                asked.setdefault(position, []).append(target)
                 position -= 1
             step = step.parent
 
@@ -221,46 +258,36 @@ class Work:
         """Score the targets of a level; give the nodes that end prompts, with their last hidden state."""
         rows: list[int] = []  # of the hidden states that have targets, and of each target its place among these
         places: list[int] = []
-        owners: list[int] = []
-        targets: list[int] = []
+        targets: list[Target] = []
         begun = []
         row = 0
         for node in level.nodes:
             asked = self._asked.get(id(node), {})
             for position in wanted[id(node)]:
                 if asked[position]:
-                    for at, target in asked[position]:
-                        places.append(len(rows))
-                        owners.append(at)
-                        targets.append(target)
+                    places += [len(rows)] * len(asked[position])
+                    targets += asked[position]
                     rows.append(row)
                 row += 1
             if id(node) in self._begun:
                 begun.append((node, level.hidden[row - 1]))
         if rows:
             hidden = level.hidden[torch.tensor(rows, device=level.hidden.device)]
-            found = token_logprobs(self._decoder, hidden, rows=places, targets=targets)
-            for at, logprob, is_greedy in zip(owners, *found, strict=True):
-                score = self._scores[at]
-                score.logprobs.append(logprob)
+            described = [at for at, target in enumerate(targets) if self._scores[target.job].is_described]
+            found = score_tokens(
+                self._decoder, hidden, rows=places, targets=[target.token for target in targets], described=described
+            )
+            more = iter(zip(found.ranks, found.entropies, strict=True))
+            for target, logprob, is_greedy in zip(targets, found.logprobs, found.greedy, strict=True):
+                score = self._scores[target.job]
+                score.logprobs[target.place] = logprob
                 score.is_greedy &= is_greedy
+                if score.is_described:
+                    score.ranks[target.place], score.entropies[target.place] = next(more)
                 score.left -= 1
                 if not score.left:
-                    self._finish(at, keep)
+                    keep(score.job.owner, score.response())
         return begun
-
-    def _finish(self, at: int, keep: Keep) -> None:
-        """Give the answer of a job whose tokens are all scored."""
-        job, score = self._jobs[at], self._scores[at]
-        span = job.spans[0] if job.spans else None
-        found = LogProb(
-            total=math.fsum(score.logprobs),
-            tokens=len(score.logprobs),
-            bytes=0 if span is None else span.bytes,
-            is_greedy=score.is_greedy,
-            boundary_merged=span is not None and span.boundary_merged,
-        )
-        keep(job.owner, rolling.total(job.request, [found]) if isinstance(job.request, Rolling) else found)
 
     def _limit(self, at: int) -> int:
         """Count the tokens that an answer may have."""
@@ -307,3 +334,11 @@ class Work:
 
     def _complete(self, member: Growing, keep: Keep) -> None:
         keep(self._jobs[self._owners.pop(id(member))].owner, member.completion())
+
+
+def _placed(job: Job) -> Iterator[tuple[Span, int]]:
+    """Yield the spans of a job, each with the place of its first target among the job's."""
+    first = 0
+    for span in job.spans:
+        yield span, first
+        first += len(span.ids) - span.start

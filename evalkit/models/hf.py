@@ -14,13 +14,14 @@ from tokenizers import processors
 
 from evalkit.decoder import rolling
 from evalkit.decoder.device import Budget, dtype_of, reported_memory, usable_device
+from evalkit.decoder.scoring import describe
 from evalkit.decoder.spans import Span, spans
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.errors import CheckpointError, EvalkitError, ModelMemoryError, UsageError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.models.hf_generation import complete
 from evalkit.models.hf_network import Network
-from evalkit.records import Generate, LogProb, Request, Response, Rolling
+from evalkit.records import Generate, LogProb, PerToken, Request, Response, Rolling, TokenScores, Windowed
 
 BATCH_TOKENS = 16_384  # padded prompt and answer tokens computed together
 LOGIT_POSITIONS = 1024  # scored at once: (1024, V) is the largest tensor that scoring makes
@@ -31,10 +32,12 @@ HASHED = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as token ids, or one window of a rolling one."""
+    """A request as token ids, or one window of its text."""
 
     request: Request
     span: Span
+    place: int = 0  # of the window's first target among the request's
+    texts: tuple[str, ...] = ()  # of its targets, where they are asked for
 
     @property
     def room(self) -> int:
@@ -42,6 +45,11 @@ class Asked:
         if not isinstance(self.request, Generate):
             return len(self.span.ids)
         return (len(self.span.ids) + self.request.max_tokens) * self.request.decoding.beams
+
+    @property
+    def targets(self) -> int:
+        """Tokens to score."""
+        return len(self.span.ids) - self.span.start
 
 
 class HfModel:
@@ -78,26 +86,26 @@ class HfModel:
         for place, request in enumerate(requests):
             places.setdefault(request, []).append(place)
         pieces = self._tokenize(list(places))
-        parts: dict[Request, list[Response]] = {request: [] for request in places}
+        parts: dict[Request, dict[int, Response]] = {request: {} for request in places}
         answers: dict[Request, Response] = {}
 
-        def keep(request: Request, *found: Response) -> None:
-            parts[request] += found
-            if len(parts[request]) == len(pieces[request]):
-                answers[request] = _joined(request, parts[request])
-                for place in places[request]:
-                    on_response(place, answers[request])
+        def finish(request: Request) -> None:
+            answers[request] = _joined(request, [parts[request][place] for place in sorted(parts[request])])
+            for place in places[request]:
+                on_response(place, answers[request])
 
         for request in [request for request, found in pieces.items() if not found]:
-            keep(request)
+            finish(request)
         with torch.inference_mode():
-            for request, response in self._compute([each for found in pieces.values() for each in found]):
-                keep(request, response)
+            for asked, response in self._compute([each for found in pieces.values() for each in found]):
+                parts[asked.request][asked.place] = response
+                if len(parts[asked.request]) == len(pieces[asked.request]):
+                    finish(asked.request)
         return [answers[request] for request in requests]
 
     def _tokenize(self, requests: Sequence[Request]) -> dict[Request, list[Asked]]:
-        """Give what is to be computed for each request: one piece, or the windows of a rolling one."""
-        whole = [request for request in requests if not isinstance(request, Rolling)]
+        """Give what is to be computed for each request: one piece, or the windows of its text."""
+        whole = [request for request in requests if not isinstance(request, Windowed)]
         pieces: dict[Request, list[Asked]] = {request: [] for request in requests}
         for each, span in zip(whole, spans(self._tokenizer, whole), strict=True):
             needed = len(span.ids) + (1 if isinstance(each, Generate) else 0)
@@ -108,13 +116,15 @@ class HfModel:
                 )
             pieces[each].append(Asked(each, span))
         for request in requests:
-            if isinstance(request, Rolling):
+            if isinstance(request, Windowed):
                 rolling.check(request, name=self.name, window=self.window)
                 text = rolling.tokenize(self._tokenizer, request)
-                pieces[request] += [Asked(request, span) for span in rolling.spans(text)]
+                for window, span in zip(rolling.windows(text), rolling.spans(text), strict=True):
+                    texts = text.texts[window.start - 1 : window.end - 1]
+                    pieces[request].append(Asked(request, span, window.start - 1, texts))
         return pieces
 
-    def _compute(self, asked: Sequence[Asked]) -> Iterator[tuple[Request, Response]]:
+    def _compute(self, asked: Sequence[Asked]) -> Iterator[tuple[Asked, Response]]:
         """Answer requests in batches of one kind, the longest first; halve the batch where memory runs out."""
         written = [each for each in asked if isinstance(each.request, Generate)]
         scored = [each for each in asked if not isinstance(each.request, Generate)]
@@ -131,52 +141,60 @@ class HfModel:
                         raise
                     self._budget.halve(longest * len(batch))
                     continue
-                yield from zip((each.request for each in batch), found, strict=True)
+                yield from zip(batch, found, strict=True)
                 waiting = waiting[len(batch) :]
 
     def _answer_batch(self, batch: Sequence[Asked]) -> Sequence[Response]:
         """Answer a batch whose requests are of one kind."""
         requests = [each.request for each in batch if isinstance(each.request, Generate)]
         if not requests:
-            return self._score([each.span for each in batch])
+            return self._score(batch)
         prompts = [each.span.ids for each in batch]
         return complete(self._network, self._tokenizer, prompts, requests, window=self.window)
 
-    def _score(self, batch: Sequence[Span]) -> list[LogProb]:
+    def _score(self, batch: Sequence[Asked]) -> list[Response]:
         """Score continuations, as many at once as have LOGIT_POSITIONS tokens together."""
-        results: list[LogProb] = []
+        results: list[Response] = []
         while len(results) < len(batch):
             part = [batch[len(results)]]
-            places = len(part[0].ids) - part[0].start
-            for span in batch[len(results) + 1 :]:
-                places += len(span.ids) - span.start
+            places = part[0].targets
+            for each in batch[len(results) + 1 :]:
+                places += each.targets
                 if places > LOGIT_POSITIONS:
                     break
-                part.append(span)
+                part.append(each)
             results += self._score_together(part)
         return results
 
-    def _score_together(self, batch: Sequence[Span]) -> list[LogProb]:
+    def _score_together(self, batch: Sequence[Asked]) -> list[Response]:
         """Score continuations in one forward."""
+        scored = [each.span for each in batch]
         # The last token predicts nothing that is asked for, so it is not computed.
-        rows = [span.ids[:-1] for span in batch]
-        places = [range(span.start - 1, len(span.ids) - 1) for span in batch]
+        rows = [span.ids[:-1] for span in scored]
+        places = [range(span.start - 1, len(span.ids) - 1) for span in scored]
         logits = self._network.logits(rows, places)  # (N, V)
-        target = torch.tensor([token for span in batch for token in span.ids[span.start :]], device=logits.device)
+        target = torch.tensor([token for span in scored for token in span.ids[span.start :]], device=logits.device)
         totals = (logits.gather(1, target[:, None]).squeeze(1) - logits.logsumexp(dim=1)).double().tolist()
         greedy = (logits.argmax(dim=1) == target).tolist()
-        results, begin = [], 0
-        for span, place in zip(batch, places, strict=True):
-            end = begin + len(place)
-            results.append(
-                LogProb(sum(totals[begin:end]), len(place), span.bytes, all(greedy[begin:end]), span.boundary_merged)
-            )
+        results: list[Response] = []
+        begin = 0
+        for each in batch:
+            span, end = each.span, begin + each.targets
+            if isinstance(each.request, PerToken):
+                asked = torch.arange(begin, end, device=logits.device)
+                ranks, entropies = describe(logits, rows=asked, targets=target[begin:end])
+                results.append(TokenScores(each.texts, tuple(totals[begin:end]), tuple(ranks), tuple(entropies)))
+            else:
+                total, is_greedy = sum(totals[begin:end]), all(greedy[begin:end])
+                results.append(LogProb(total, each.targets, span.bytes, is_greedy, span.boundary_merged))
             begin = end
         return results
 
 
 def _joined(request: Request, parts: Sequence[Response]) -> Response:
-    """Make one answer of what was computed for a request."""
+    """Make one answer of what was computed for a request, in the order of its text."""
+    if isinstance(request, PerToken):
+        return rolling.joined([part for part in parts if isinstance(part, TokenScores)])
     if not isinstance(request, Rolling):
         return parts[0]
     return rolling.total(request, [part for part in parts if isinstance(part, LogProb)])

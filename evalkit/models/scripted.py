@@ -10,13 +10,15 @@ from typing import Literal, TypeAlias
 
 from evalkit.errors import ModelMemoryError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
-from evalkit.records import Completion, Generate, LogProb, Request, Response, Rolling
+from evalkit.records import Completion, Generate, LogProb, PerToken, Request, Response, TokenScores, Windowed
 
 Script: TypeAlias = Callable[[Request], "str | Response"]
 
 # A word carries the white space before it, and trailing white space is a word: joined, words give the text again.
 WORD = re.compile(r"\s*\S+|\s+$")
 LIKELY, UNLIKELY = -0.1, -10.0  # nats a token of the scripted answer, and of any other
+FIRST, SECOND = 1, 2  # their ranks
+ENTROPY = 0.5  # nats, before every token
 
 
 class ScriptedModel:
@@ -71,11 +73,13 @@ class ScriptedModel:
             return said
         if isinstance(request, Generate):
             return self._write(request, said, room=room)
-        return self._judge(request.text if isinstance(request, Rolling) else request.continuation, said)
+        if isinstance(request, PerToken):
+            return self._describe(request.text, said)
+        return self._judge(request.text if isinstance(request, Windowed) else request.continuation, said)
 
     def _room(self, request: Request) -> int:
         """Count the tokens that the window has left for an answer; WindowError where they are too few."""
-        if isinstance(request, Rolling):
+        if isinstance(request, Windowed):
             room, needed = self.window, request.window
         else:
             room = self.window - self._count(request.context)
@@ -95,6 +99,16 @@ class ScriptedModel:
             boundary_merged=False,
         )
 
+    def _describe(self, text: str, said: str) -> TokenScores:
+        texts = self._tokens(text)
+        is_greedy = said.startswith(text)
+        return TokenScores(
+            texts=tuple(texts),
+            logprobs=(LIKELY if is_greedy else UNLIKELY,) * len(texts),
+            ranks=(FIRST if is_greedy else SECOND,) * len(texts),
+            entropies=(ENTROPY,) * len(texts),
+        )
+
     def _write(self, request: Generate, said: str, *, room: int) -> Completion:
         longest = min(request.max_tokens, room)
         text = self._first(longest, said)
@@ -109,6 +123,11 @@ class ScriptedModel:
     def _count(self, text: str) -> int:
         return len(WORD.findall(text)) if self.tokens == "words" else len(text.encode())
 
+    def _tokens(self, text: str) -> list[str]:
+        if self.tokens == "words":
+            return WORD.findall(text)
+        return [piece for each in text for piece in ("",) * (len(each.encode()) - 1) + (each,)]
+
     def _first(self, tokens: int, text: str) -> str:
         if self.tokens == "words":
             return "".join(WORD.findall(text)[:tokens])
@@ -119,6 +138,6 @@ def from_table(answers: Mapping[str, str]) -> Script:
     """Make a script that looks up the whole context, or rolling text; an unknown one is answered with nothing."""
 
     def script(request: Request) -> str:
-        return answers.get(request.text if isinstance(request, Rolling) else request.context, "")
+        return answers.get(request.text if isinstance(request, Windowed) else request.context, "")
 
     return script

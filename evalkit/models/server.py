@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 from evalkit.decoder import rolling
 from evalkit.decoder.generation import first_stop
@@ -23,7 +23,17 @@ from evalkit.errors import ServerError, StatusError, UsageError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.models import server_llama, server_tokens
 from evalkit.models.server_http import Server, address
-from evalkit.records import Completion, FinishReason, Generate, LogLikelihood, LogProb, Request, Response, Rolling
+from evalkit.records import (
+    Completion,
+    FinishReason,
+    Generate,
+    LogLikelihood,
+    LogProb,
+    PerToken,
+    Request,
+    Response,
+    Rolling,
+)
 
 THREADS = 16  # requests under way at once
 WINDOW = 2048  # where neither --window nor the server says
@@ -32,6 +42,8 @@ ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "<\uf
 TOLD = ("id", "root", "owned_by", "meta")  # what a server says of its model, but for what changes with every start
 MISSING = frozenset({404, 405, 501})  # statuses of a path that a server does not know
 UNFIT = frozenset({400, 413, 422})  # of a prompt that it does not take: empty, or beyond its window
+
+Servable: TypeAlias = LogLikelihood | Generate | Rolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +93,33 @@ class ServerModel:
     def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests are asked once.
 
-        Raises WindowError where a request exceeds the window, UsageError for beam search, ServerError where the server
-        fails; what was answered before that was given to `on_response`.
+        Raises WindowError where a request exceeds the window, UsageError for beam search and for scores of each token,
+        ServerError where the server fails; what was answered before that was given to `on_response`.
         """
-        places: dict[Request, list[int]] = {}
+        places: dict[Servable, list[int]] = {}
         for place, request in enumerate(requests):
-            self._check(request)
-            places.setdefault(request, []).append(place)
+            places.setdefault(self._checked(request), []).append(place)
         answers: dict[Request, Response] = {}
         with ThreadPoolExecutor(THREADS) as pool:
             try:
                 asked = {pool.submit(self._respond, request): request for request in places}
                 for future in as_completed(asked):
-                    request = asked[future]
-                    answers[request] = future.result()
-                    for place in places[request]:
-                        on_response(place, answers[request])
+                    answered = asked[future]
+                    answers[answered] = future.result()
+                    for place in places[answered]:
+                        on_response(place, answers[answered])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         return [answers[request] for request in requests]
 
-    def _check(self, request: Request) -> None:
-        """Raise UsageError where a request cannot be asked of a server, WindowError where its window is too long."""
+    def _checked(self, request: Request) -> Servable:
+        """Give a request back; UsageError where no server can be asked it, WindowError where its window is too long."""
+        if isinstance(request, PerToken):
+            raise UsageError(
+                f"{self.name}: found a request for ranks and entropies of tokens, which a server does not tell; "
+                "load the model from its folder"
+            )
         if isinstance(request, Rolling):
             rolling.check(request, name=self.name, window=self.window)
         elif isinstance(request, Generate) and request.decoding.beams > 1:
@@ -113,8 +129,9 @@ class ServerModel:
             )
         elif isinstance(request, LogLikelihood) and not request.continuation:
             raise UsageError(f"the continuation of {request.context[-40:]!r} has no tokens; expected some text")
+        return request
 
-    def _respond(self, request: Request) -> Response:
+    def _respond(self, request: Servable) -> Response:
         if isinstance(request, Rolling):
             return self._roll(request)
         if isinstance(request, Generate):

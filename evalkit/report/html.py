@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from evalkit.records import Cell, Completion, Estimate, Response, Sample, Table
+from evalkit.records import Cell, Completion, Estimate, Response, Sample, Table, TokenScores
 from evalkit.report import table as tables
 
 STYLE = """
@@ -133,4 +133,6 @@ def _outcome(sample: Sample) -> str:
 def _said(response: Response) -> str:
     if isinstance(response, Completion):
         return response.text
+    if isinstance(response, TokenScores):
+        return f"scores of {tables.count(len(response.texts), 'token')}"
     return f"{response.total:.3f} nats over {tables.count(response.tokens, 'token')}"
