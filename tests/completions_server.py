@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -131,8 +131,10 @@ class Served:
 
 
 @contextmanager
-def serving(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[str]:
-    """Serve on a free port of this machine; give the URL."""
+def serving(
+    answer: Callable[[str, dict[str, Any]], Answer], *, refusing: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Serve on a free port of this machine, with the headers `refusing` in each refusal; give the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -152,6 +154,8 @@ def serving(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[str]:
                 sent = content.encode() if isinstance(content, str) else content
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            for header, value in (refusing or {}).items() if status >= 400 else ():
+                self.send_header(header, value)
             if status in {301, 307}:
                 self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", str(len(sent) + isinstance(content, bytes)))

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evalkit.decoder import checkpoint
+from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.engine import from_folder
 from evalkit.decoder.families import FAMILIES, native
 from evalkit.decoder.model import Decoder
@@ -308,6 +309,7 @@ REFUSED = [
     ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
     ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine is False"),
+    ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
     ("gptj", {"tie_word_embeddings": True}, "tie_word_embeddings is True"),
     ("gpt_neo", {"attention_types": [[["global", "sparse"], 2]]}, "attention_types is 'sparse'"),
 ]
@@ -320,6 +322,56 @@ def test_settings_that_are_not_computed_are_named(model_type: str, changed: dict
         read(model_type, settings)
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith("which is not computed here; transformers runs the model as hf:ID")
+
+
+NOT_BOOLEANS = [
+    ("gpt_neox", "use_parallel_residual"),
+    ("gpt_neox", "attention_bias"),
+    ("llama", "attention_bias"),
+    ("llama", "mlp_bias"),
+    ("llama", "tie_word_embeddings"),
+    ("qwen2", "use_sliding_window"),
+    ("opt", "do_layer_norm_before"),
+    ("opt", "enable_bias"),
+    ("gpt2", "scale_attn_weights"),
+    ("gpt_neo", "tie_word_embeddings"),
+]
+
+
+@pytest.mark.parametrize(("model_type", "name"), NOT_BOOLEANS)
+@pytest.mark.parametrize("value", [3, 1, "yes", []])
+def test_booleans_are_true_or_false(model_type: str, name: str, value: object) -> None:
+    settings = next(iter(CASES[model_type].values())) | {name: value}
+    with pytest.raises(CheckpointError, match=rf"^{name}: found .*, expected true or false$"):
+        read(model_type, settings)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "value", "expected"),
+    [
+        ("gptj", "rotary_dim", 3, "an even number"),
+        ("llama", "rope_theta", "x", "a number above 0"),
+        ("llama", "rope_theta", float("inf"), "a number above 0"),
+        ("llama", "hidden_size", None, "a whole number"),
+        ("gpt_neox", "rotary_pct", "x", "a number above 0"),
+    ],
+)
+def test_wrong_numbers_are_named(model_type: str, name: str, value: object, expected: str) -> None:
+    settings = next(iter(CASES[model_type].values())) | {name: value}
+    settings.pop("rope_parameters", None)
+    with pytest.raises(CheckpointError, match=rf"^{name}: found .*, expected {expected}"):
+        read(model_type, settings)
+
+
+def test_bases_of_long_windows_are_read() -> None:
+    # gradientai/Llama-3-8B-Instruct-Gradient-1048k
+    settings = {name: value for name, value in next(iter(CASES["llama"].values())).items() if name != "rope_parameters"}
+    assert read("llama", settings | {"rope_theta": 3_580_165_449.0}).rotary is not None
+
+
+@pytest.mark.parametrize("model_type", CASES)
+def test_settings_that_errors_name_are_of_the_decoder(model_type: str) -> None:
+    assert set(FAMILIES[model_type].settings) <= {field.name for field in fields(DecoderConfig)}
 
 
 WRONG = [None, "x", -1, 0, 0.5, 10**12, float("nan"), [], ["x"], {"x": 1}]
@@ -350,7 +402,6 @@ MASKS = [
     ("gptj", "transformer.h.0.attn.masked_bias"),
     ("gpt_neox", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"),
     ("llama", "model.layers.0.self_attn.rotary_emb.inv_freq"),
-    ("opt", "lm_head.weight"),
 ]
 
 

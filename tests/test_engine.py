@@ -13,8 +13,18 @@ from evalkit.decoder.beam import Beams
 from evalkit.decoder.engine import DecoderModel, from_folder, load
 from evalkit.decoder.model import Decoder
 from evalkit.errors import CheckpointError, ModelMemoryError, UsageError, WindowError
-from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb, Request, Response, Rolling
-from tests.decoders import make_tokenizer, save_gpt2, save_native
+from evalkit.records import (
+    Completion,
+    Decoding,
+    Generate,
+    LogLikelihood,
+    LogProb,
+    PerToken,
+    Request,
+    Response,
+    Rolling,
+)
+from tests.decoders import make_decoder, make_tokenizer, save_gpt2, save_native
 
 SAMPLED = Decoding(temperature=1.0)
 CONTEXTS = ["The cat", "Q: What is 98 plus 45?\n\nA:", "Größe", "The mat sat on the cat and the", ""]
@@ -299,6 +309,50 @@ def test_unknown_device_dtype_and_model_are_refused(folder: Path) -> None:
         from_folder(folder, name="random", dtype="int3")
     with pytest.raises(CheckpointError, match="is a file"):
         load(str(folder / "config.json"))
+
+
+def overflowing(dtype: torch.dtype) -> DecoderModel:
+    """A model with finite weights whose activations, but in a wider dtype, become infinite."""
+    made = make_decoder(window=96).to(dtype)
+    large = 1e4 if dtype == torch.float16 else 1e30
+    with torch.no_grad():
+        for block in made.blocks:
+            block.mlp_in.weight.mul_(large)
+            block.mlp_out.weight.mul_(large)
+    return DecoderModel(checkpoint.Checkpoint(made, make_tokenizer(), "made"), name="large")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        (torch.float16, "in float16, expected numbers; try --dtype float32 or bfloat16"),
+        (torch.bfloat16, "in bfloat16, expected numbers; try --dtype float32"),
+        (torch.float32, "in float32, expected numbers; the checkpoint's weights are too large or broken"),
+    ],
+)
+@pytest.mark.parametrize(
+    "request_",
+    [
+        LogLikelihood("The cat", " sat"),
+        Rolling("The cat sat on the mat.", window=8),
+        PerToken("The cat sat on the mat.", window=8, stride=4),
+        Generate("The cat", max_tokens=4),
+        Generate("The cat", max_tokens=4, decoding=Decoding(temperature=1.0, top_p=0.9)),
+        Generate("The cat", max_tokens=4, decoding=Decoding(beams=3)),
+    ],
+    ids=["loglikelihood", "rolling", "per-token", "greedy", "sampled", "beams"],
+)
+def test_numbers_that_are_not_finite_are_no_answer(dtype: torch.dtype, advice: str, request_: Request) -> None:
+    told: list[Response] = []
+    with pytest.raises(CheckpointError) as caught:
+        overflowing(dtype).answer([request_], on_response=lambda _place, response: told.append(response))
+    assert str(caught.value) == f"large: found log-probabilities that are not finite {advice}"
+    assert told == []
+
+
+def test_streaming_ends_where_numbers_are_not_finite() -> None:
+    with pytest.raises(CheckpointError, match="large: found log-probabilities that are not finite in float16"):
+        list(overflowing(torch.float16).stream(Generate("The cat", max_tokens=4)))
 
 
 def test_memory_error_of_the_device_is_reported_as_ours(model: DecoderModel, monkeypatch: pytest.MonkeyPatch) -> None:

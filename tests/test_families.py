@@ -102,8 +102,60 @@ def test_pickle_shards_give_the_same_logits(tmp_path: Path) -> None:
 def test_tied_head_that_is_stored_as_well_is_the_embedding(tmp_path: Path) -> None:
     twin = save_gpt2(tmp_path)
     tensors = load_file(tmp_path / WEIGHTS)
-    save_file(tensors | {"lm_head.weight": torch.zeros(3)}, tmp_path / WEIGHTS)
+    save_file(tensors | {"lm_head.weight": tensors["transformer.wte.weight"].clone()}, tmp_path / WEIGHTS)
     check_logits(tmp_path, twin)
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+@pytest.mark.parametrize("change", ["one number", "a row less", "all"])
+def test_tied_head_that_is_stored_as_another_is_refused(tmp_path: Path, change: str, prefix: str) -> None:
+    save_gpt2(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    head = tensors["transformer.wte.weight"].clone()
+    if change == "one number":
+        head[-1, -1] += 1e-3
+    head = {"one number": head, "a row less": head[:-1].clone(), "all": torch.zeros(3)}[change]
+    save_file(tensors | {f"{prefix}lm_head.weight": head}, tmp_path / WEIGHTS)
+    with pytest.raises(
+        CheckpointError, match=r"lm_head\.weight is not the embedding, .* tie_word_embeddings false"
+    ) as e:
+        checkpoint.load(tmp_path)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("ends", [320, [0, 99_999]])
+def test_an_end_that_is_no_token_of_the_model_is_refused(tmp_path: Path, file: str, ends: object) -> None:
+    save_gpt2(tmp_path, vocab_size=320)
+    (tmp_path / "generation_config.json").unlink()
+    edit_json(tmp_path / "config.json", eos_token_id=None)
+    (tmp_path / file).touch()
+    settings = json.loads((tmp_path / file).read_text() or "{}")
+    (tmp_path / file).write_text(json.dumps(settings | {"eos_token_id": ends}))
+    found = ends if isinstance(ends, int) else 99_999
+    with pytest.raises(CheckpointError, match=rf"eos_token_id: found {found}, expected 0 to 319"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("n_embd", "x", "n_embd: found 'x', expected a whole number"),
+        ("n_embd", 0, "n_embd: found 0, expected a whole number"),
+        ("n_head", 2.0, "n_head: found 2.0, expected a whole number"),
+        ("n_positions", 0, "n_positions: found 0, expected a whole number"),
+        ("n_inner", "x", "n_inner: found 'x', expected a whole number"),
+        ("layer_norm_epsilon", "x", "layer_norm_epsilon: found 'x', expected a number"),
+    ],
+)
+def test_a_wrong_setting_is_called_what_the_file_calls_it(
+    tmp_path: Path, setting: str, value: object, message: str
+) -> None:
+    save_gpt2(tmp_path)
+    edit_json(tmp_path / "config.json", **{setting: value})
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: {message}")
 
 
 def test_untied_head_that_is_not_stored_is_missing(tmp_path: Path) -> None:
@@ -190,6 +242,28 @@ def test_numbers_beyond_the_dtype_asked_for_are_told_from_broken_ones(tmp_path: 
     checkpoint.load(tmp_path)
     with pytest.raises(CheckpointError, match=r"ln_f\.bias holds numbers that are not finite in float16; try --dtype"):
         checkpoint.load(tmp_path, dtype=torch.float16)
+
+
+def test_numbers_beyond_float32_are_not_sent_to_float32(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    tensors["transformer.ln_f.bias"] = torch.full((48,), 1e39, dtype=torch.float64)  # float32 ends at 3.4e38
+    save_file(tensors, tmp_path / WEIGHTS)
+    for dtype in (torch.float32, torch.float16):
+        with pytest.raises(CheckpointError, match=r"ln_f\.bias holds numbers beyond float32") as caught:
+            checkpoint.load(tmp_path, dtype=dtype)
+        assert "--dtype" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "generation_config.json", "added_tokens.json", WEIGHTS]
+)
+def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    save_gpt2(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match=rf"{name}: found a pipe or device, expected a plain file"):
+        checkpoint.load(tmp_path)
 
 
 def test_weights_stay_as_they_were_loaded_when_the_file_is_overwritten(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ FAMILIES = {
     "cohere": GROUPED | {"logit_scale": 0.3},  # scales its logits
     "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True},
     "mixtral": GROUPED | {"num_local_experts": 4},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "rotary_dim": 4},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
     "openai-gpt": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
 }
@@ -162,6 +166,123 @@ def test_a_hub_id_that_is_not_cached_is_told() -> None:
     assert "transformers cannot load it" in refusal("nobody/nothing")
 
 
+def test_a_hub_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
+    own = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("HF_") and "proxy" not in name.lower()
+    }
+    command = [sys.executable, "-m", "evalkit", "generate", "--model", "hf:nobody/nothing", "--prompt", "a"]
+    found = subprocess.run(command, env=kept | own, capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode == 2
+    [line] = found.stderr.splitlines()
+    assert line.startswith("error: hf:nobody/nothing: transformers cannot load it (")
+
+
+def test_what_ends_an_answer_counts_in_the_fingerprint(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    before = load(str(tmp_path), device="cpu").fingerprint
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
+    assert load(str(tmp_path), device="cpu").fingerprint != before
+
+
+def add_tensors(folder: Path, **tensors: torch.Tensor) -> None:
+    """Add tensors to a checkpoint's own, or replace them."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | tensors, file, metadata={"format": "pt"})
+
+
+def test_layers_that_the_configuration_lacks_are_told(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    edit_json(tmp_path / "config.json", n_layer=1)
+    assert "tensors are unknown, such as transformer.h.1.attn.c_attn.weight" in refusal(tmp_path)
+
+
+def test_a_tensor_too_many_is_told(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    add_tensors(tmp_path, extra=torch.ones(2))
+    assert "1 tensor is unknown, such as extra" in refusal(tmp_path)
+
+
+def test_masks_and_angles_and_tied_heads_may_be_left_over(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    masks = {
+        "transformer.h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool),
+        "transformer.h.1.attn.masked_bias": torch.tensor(-1e4),
+        "transformer.h.1.attn.rotary_emb.inv_freq": torch.ones(3),
+        "lm_head.weight": twin.transformer.wte.weight.detach().clone(),
+    }
+    add_tensors(tmp_path, **masks)
+    assert load(str(tmp_path), device="cpu").window == 64
+
+
+def test_weights_that_are_whole_numbers_are_told(tmp_path: Path) -> None:
+    twin = save_gpt2(tmp_path)
+    name = "transformer.h.0.mlp.c_fc.weight"
+    add_tensors(tmp_path, **{name: (twin.get_parameter(name).detach() * 9).to(torch.int8)})
+    assert f"{name} has dtype int8, expected numbers with a fraction" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("request_", [LogLikelihood("The cat", " sat"), Generate("The cat", max_tokens=2)])
+def test_answers_that_are_not_finite_are_told(tmp_path: Path, request_: LogLikelihood | Generate) -> None:
+    twin = save_gpt2(tmp_path)
+    name = "transformer.h.0.mlp.c_fc.weight"
+    add_tensors(tmp_path, **{name: twin.get_parameter(name).detach() * 1e38})
+    model = load(str(tmp_path), device="cpu")
+    with pytest.raises(CheckpointError, match=r"log-probabilities that are not finite in float32") as caught:
+        model.answer([request_])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "told"),
+    [
+        ("gpt2", {"n_layer": -1}, "tensors are unknown"),
+        ("gpt2", {"n_embd": "x"}, "Field 'n_embd' expected int, got str"),
+        ("gptj", {"rotary_dim": 3}, "size of tensor"),
+    ],
+)
+def test_settings_that_cannot_be_computed_are_told(
+    tmp_path: Path, family: str, settings: dict[str, object], told: str
+) -> None:
+    save_gpt2(tmp_path) if family == "gpt2" else save_family(tmp_path, family)
+    edit_json(tmp_path / "config.json", **settings)
+    assert told in refusal(tmp_path)
+
+
+def test_a_model_without_a_head_is_told(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    save_gpt2(tmp_path)
+    config = BertConfig(**SMALL, vocab_size=make_tokenizer().size, max_position_embeddings=64)
+    BertModel(config).save_pretrained(tmp_path)
+    assert "it was saved as BertModel, which is no causal language model" in refusal(tmp_path)
+
+
+def test_a_model_of_another_kind_is_told(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    edit_json(tmp_path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    assert "T5Config belongs to no causal language model" in refusal(tmp_path)
+
+
+class Harmful:
+    """Runs a command where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:  # Any: a function
+        return os.system, ("echo harm",)
+
+
+def test_what_a_pickle_asks_for_is_told_without_advice_to_run_it(tmp_path: Path) -> None:
+    save_gpt2(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"a": Harmful()}, tmp_path / "pytorch_model.bin")
+    said = refusal(tmp_path)
+    assert "system, which is no tensor and may run code; convert it to safetensors" in said
+    assert "weights_only" not in said
+
+
 def test_missing_tensors_are_told(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -175,7 +296,7 @@ def test_missing_tensors_are_told(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_told(tmp_path: Path) -> None:
     save_gpt2(tmp_path)
     edit_json(tmp_path / "config.json", n_embd=96)
-    assert "transformers cannot load it" in refusal(tmp_path)
+    assert "transformer.h.0.attn.c_attn.bias has shape (144,), config.json asks for (288,)" in refusal(tmp_path)
 
 
 def test_numbers_that_are_not_finite_are_told(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,7 @@ from evalkit.decoder.engine import DecoderModel, from_folder
 from evalkit.errors import EvalkitError, ServerError, UsageError, WindowError
 from evalkit.models.load import find, load
 from evalkit.models.server import ServerModel, connect
-from evalkit.models.server_http import Server, address
-from evalkit.models.server_tokens import Split, common, lay, split
+from evalkit.models.server_http import Server
 from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb, Response, Rolling
 from tests.completions_server import LISTED, Answer, Served, refused, serving
 from tests.decoders import make_tokenizer, save_gpt2
@@ -67,32 +65,6 @@ def complaint(model: ServerModel, *requests: LogLikelihood | Generate | Rolling)
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("url", "root"),
-    [
-        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
-        ("https://host/models/a/v1", "https://host/models/a"),
-    ],
-)
-def test_a_url_may_end_in_v1(url: str, root: str) -> None:
-    assert address(url) == root
-
-
-@pytest.mark.parametrize(
-    "url", ["", "localhost", "ftp://host", "http://", "http://host:x", "http://a b", "file:///etc"]
-)
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="expected one such as"):
-        address(url)
-
-
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UsageError, match="OPENAI_API_KEY") as caught:
-        address("http://me:secret@host")
-    assert "secret" not in str(caught.value)
-
-
 @pytest.mark.parametrize("name", ["server:", "hf:", "server: ", "hf:  "])
 def test_a_prefix_needs_something_behind_it(name: str) -> None:
     with pytest.raises(UsageError, match="nothing behind it"):
@@ -109,14 +81,6 @@ def test_only_the_decoders_own_models_have_a_folder(name: str) -> None:
 def test_the_server_decides_on_device_and_dtype(flag: str) -> None:
     with pytest.raises(UsageError, match=f"--{flag}"):
         load("server:http://127.0.0.1:9", **{flag: "cpu"})
-
-
-def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # never listens
-        with pytest.raises(ServerError, match=r"failed 4 times.*is the server running") as caught:
-            connect(Server(f"http://127.0.0.1:{taken.getsockname()[1]}", pause=0.0))
-    assert "\n" not in str(caught.value)
 
 
 def test_the_servers_own_words_are_shown(served: Served, model_of: Callable[..., ServerModel]) -> None:
@@ -253,6 +217,17 @@ def test_a_server_without_logprobs_of_the_prompt_is_told(
     assert "returns no logprobs" in complaint(model_of(changed(served, change)), LogLikelihood("The", " cat sat"))
 
 
+def test_a_log_probability_above_0_is_told(served: Served, model_of: Callable[..., ServerModel]) -> None:
+    model = model_of(changed(served, lambda choice: choice["logprobs"]["token_logprobs"].__setitem__(1, 5.0)))
+    assert "a log-probability of 5, expected 0 or less" in complaint(model, LogLikelihood("The", " cat sat"))
+
+
+def test_no_tokens_of_a_text_are_told(served: Served, model_of: Callable[..., ServerModel]) -> None:
+    model = model_of(lambda path, body: (200, {"tokens": []}) if path == "/tokenize" else served.answer(path, body))
+    with pytest.raises(ServerError, match="gives no tokens for 'The cat'"):
+        model.count_tokens(["The cat"])
+
+
 def test_tokens_of_another_text_are_told(served: Served, model_of: Callable[..., ServerModel]) -> None:
     model = model_of(changed(served, lambda choice: choice["logprobs"]["tokens"].__setitem__(1, " dog")))
     assert "do not spell the text" in complaint(model, LogLikelihood("The", " cat sat"))
@@ -288,24 +263,50 @@ def test_the_window_leaves_what_the_server_needs() -> None:
             load(f"server:{url}", window=64)
 
 
-@pytest.mark.parametrize("told", [{}, {"max_model_len": None}, {"max_model_len": "64"}])
+@pytest.mark.parametrize("told", [{}, {"max_model_len": None}])
 def test_a_server_that_tells_no_window_has_2048(told: dict[str, object]) -> None:
     with serving(listing({"id": "one"} | told)) as url:
         assert load(f"server:{url}").window == 2048
 
 
-def test_the_fingerprint_is_the_models_and_not_the_servers() -> None:
+@pytest.mark.parametrize("told", ["64", -1, 0, 3, 64.0, True, [64]])
+def test_a_window_that_is_none_is_told(told: object) -> None:
+    with (
+        serving(listing({"id": "one", "max_model_len": told})) as url,
+        pytest.raises(ServerError, match="expected a whole number above 3"),
+    ):
+        load(f"server:{url}")
+
+
+def test_the_fingerprint_is_of_the_model_and_not_of_the_servers_start() -> None:
     later = LISTED | {"created": 1, "permission": [{"id": "modelperm-2"}]}
-    found = []
-    for listed in (LISTED, later, LISTED | {"root": "/models/other"}, LISTED | {"id": "other"}):
-        with serving(listing(listed)) as url:
-            found.append(load(f"server:{url}").fingerprint)
+    listed = iter([LISTED, later, LISTED | {"root": "/models/other"}, LISTED | {"id": "other"}])
+    with serving(lambda *_: (200, {"data": [next(listed)]})) as url:
+        found = [load(f"server:{url}").fingerprint for _ in range(4)]
     assert [found.index(each) for each in found] == [0, 0, 2, 3]
+
+
+def test_servers_of_one_name_have_fingerprints_of_their_own() -> None:
+    with serving(listing(LISTED)) as one, serving(listing(LISTED)) as other:
+        assert load(f"server:{one}").fingerprint == load(f"server:{one}/v1").fingerprint
+        assert load(f"server:{one}").fingerprint != load(f"server:{other}").fingerprint
+
+
+@pytest.mark.parametrize("request_", [ASKED, Generate("The cat", max_tokens=3)])
+def test_an_answer_of_another_model_is_refused(
+    served: Served, model_of: Callable[..., ServerModel], request_: LogLikelihood | Generate
+) -> None:
+    def answer(path: str, body: dict[str, Any]) -> Answer:
+        status, content = served.answer(path, body)
+        return status, {**json.loads(json.dumps(content)), "model": "other"}
+
+    said = complaint(model_of(completions(served, answer)), request_)
+    assert "found an answer of model 'other', expected one of 'small'" in said
 
 
 def test_beam_search_is_refused(served: Served, model_of: Callable[..., ServerModel]) -> None:
     said = complaint(model_of(served.answer), Generate("The cat", decoding=Decoding(beams=4)))
-    assert "does no beam search" in said
+    assert "beam search cannot be done by a server; load the model from its folder" in said
 
 
 def test_a_smaller_window_is_kept(served: Served, model_of: Callable[..., ServerModel]) -> None:
@@ -374,43 +375,6 @@ def test_an_answer_that_was_given_up_is_told(
     answer = {"choices": [{"text": " yes", "finish_reason": reason}]}
     said = complaint(model_of(completions(served, lambda *_: (200, answer))), Generate("The cat"))
     assert "expected an answer" in said
-
-
-@pytest.mark.parametrize(
-    ("tokens", "text", "edge", "expected"),
-    [
-        (["The", " cat", " sat"], "The cat sat", 7, Split(2, boundary_merged=False)),
-        (["The", " cat", " sat"], "The cat sat", 8, Split(2, boundary_merged=True)),
-        (["<s>", "The", " cat"], "The cat", 3, Split(2, boundary_merged=False)),
-        (["", "The", " cat"], "The cat", 3, Split(2, boundary_merged=False)),  # a start token decoded to nothing
-        (["<s>", "The", "cat", "sat"], "The cat sat", 7, Split(3, boundary_merged=False)),  # SentencePiece, each alone
-        (["<s>", " The", " cat"], "The cat", 3, Split(2, boundary_merged=False)),
-        (["a", "\ufffd", "\ufffd", "\ufffd", "b"], "a東b", 1, Split(1, boundary_merged=False)),
-        (["a", "\ufffd", "\ufffd", "\ufffd", "b"], "a東b", 2, Split(4, boundary_merged=False)),
-        (["a", "", "", "\ufffd", "b"], "a東b", 2, Split(4, boundary_merged=False)),
-        (["\ufffd"] * 6, "東京", 1, Split(3, boundary_merged=False)),  # a byte each
-        (["\ufffd"] * 4, "東京", 2, Split(4, boundary_merged=False)),
-        (["\ufffd"] * 4, "東京", 1, None),  # which of the four end the first character?
-        (["a"] + ["\ufffd"] * 4, "a東京", 1, Split(1, boundary_merged=False)),
-    ],
-)
-def test_tokens_are_laid_along_the_text(tokens: list[str], text: str, edge: int, expected: Split | None) -> None:
-    layout = lay(tokens, text)
-    assert layout is not None
-    assert split(layout, edge) == expected
-
-
-@pytest.mark.parametrize("tokens", [["The", " dog"], ["The"], [], ["The", " cat", " sat"], ["cat"]])
-def test_tokens_that_do_not_spell_the_text_are_seen(tokens: list[str]) -> None:
-    assert lay(tokens, "The cat") is None
-
-
-@pytest.mark.parametrize(
-    ("context", "expected"),
-    [(["a", "b"], Split(2, boundary_merged=False)), (["a", "x"], Split(1, boundary_merged=True))],
-)
-def test_a_context_alone_tells_where_a_stretch_is_split(context: list[str], expected: Split) -> None:
-    assert common(["a", "b", "c"], context) == expected
 
 
 def llama(served: Served, *, starts: bool) -> Behaviour:

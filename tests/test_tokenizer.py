@@ -224,6 +224,51 @@ def test_all_tokens_that_end_an_answer_are_known(
     assert tokenizer.load(tmp_path).ends == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "ends", "expected"),
+    [
+        ("llama2", "config.json", 2, "</s>"),
+        ("llama2", "generation_config.json", [2, 5], "</s>"),
+        ("llama3", "config.json", 0, "<|end_of_text|>"),
+        ("gpt2", "config.json", 5, "<|endoftext|>"),  # the vocabulary holds GPT-2's
+    ],
+)
+@pytest.mark.parametrize("settings_there", [True, False])
+def test_an_end_that_no_tokenizer_file_names_is_that_of_the_model(
+    tmp_path: Path, name: str, file: str, ends: object, expected: str, settings_there: bool
+) -> None:
+    save_kind(name, tmp_path)
+    if settings_there:
+        (tmp_path / "tokenizer_config.json").write_text("{}")
+    else:
+        (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / file).write_text(json.dumps({"eos_token_id": ends}))
+    loaded = tokenizer.load(tmp_path)
+    assert loaded.backend.id_to_token(loaded.end_of_text) == expected
+    assert loaded.ends == {loaded.end_of_text, *(ends if isinstance(ends, list) else [ends])}
+    assert loaded.bytes_of(loaded.end_of_text) == b""
+
+
+def test_an_end_that_nothing_names_is_missing(tmp_path: Path) -> None:
+    save_kind("llama2", tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    for ends in (None, 10**6):
+        (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": ends}))
+        with pytest.raises(CheckpointError, match=r"no end-of-text token '<\|endoftext\|>'"):
+            tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("add_bos_token", [True, False, None])
+def test_a_tokenizer_whose_unknown_token_is_none_is_refused(tmp_path: Path, add_bos_token: bool | None) -> None:
+    save_kind("llama2", tmp_path, add_bos_token=add_bos_token)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"] |= {"vocab": {}, "merges": [], "unk_token": "<none>", "byte_fallback": False}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"the tokenizer cannot encode a text .*; save it again") as caught:
+        tokenizer.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def save_opt(folder: Path) -> None:
     """Save a vocabulary and merges alone, as OPT has them: `</s>` is token 2 and stands before every text."""
     made = Backend.from_str(MADE["gpt2"].to_str())
@@ -301,7 +346,7 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path) -> None:
     assert "the tokenizer cannot be read" in message()
 
 
-@pytest.mark.parametrize("ends", ["</s>", [0, "1"], True, {"id": 1}, 1.0])
+@pytest.mark.parametrize("ends", ["</s>", [0, "1"], True, {"id": 1}, 1.0, -5, [0, -1], [], 10**12])
 def test_ends_that_are_no_ids_are_refused(tmp_path: Path, ends: object) -> None:
     save_kind("llama3", tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))

@@ -92,11 +92,22 @@ def test_names_of_one_tensor_are_each_read(tmp_path: Path) -> None:
 
 def test_tensor_in_two_shards_is_read_from_the_one_the_index_names(tmp_path: Path) -> None:
     for number in (1, 2):
-        save_file({"a": torch.full((2,), float(number))}, tmp_path / f"{number}.safetensors")
-    write_index(tmp_path / weights.INDEX, a="1.safetensors", b="2.safetensors")
+        tensors = {"a": torch.full((2,), float(number)), ("b", "c")[number - 1]: torch.zeros(1)}
+        save_file(tensors, tmp_path / f"{number}.safetensors")
+    write_index(tmp_path / weights.INDEX, a="1.safetensors", c="2.safetensors")
     assert read_all(tmp_path)["a"].tolist() == [1.0, 1.0]
     write_index(tmp_path / weights.INDEX, b="1.safetensors", c="2.safetensors")
     with pytest.raises(CheckpointError, match=r"tensor a is in 1\.safetensors and in 2\.safetensors"):
+        Weights(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["safetensors-shards", "pickle-shards"])
+def test_tensor_that_only_the_index_has_is_named(tmp_path: Path, form: str) -> None:
+    write(tmp_path, form)
+    (index,) = tmp_path.glob("*.index.json")
+    files = json.loads(index.read_text())["weight_map"]
+    write_index(index, **files, d=files["a"])
+    with pytest.raises(CheckpointError, match=r"the index says that tensor d is in .*1\.\w+, which lacks it"):
         Weights(tmp_path)
 
 

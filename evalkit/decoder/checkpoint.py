@@ -20,6 +20,7 @@ from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families import FAMILIES, native
 from evalkit.decoder.families.family import Change, Family
+from evalkit.decoder.files import plain
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.weights import INDEX, PICKLE_INDEX, WEIGHTS, Stored, Weights, read_json
@@ -57,7 +58,9 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
     try:
         config = family.config(settings)
     except CheckpointError as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+        field, colon, rest = str(error).partition(": ")
+        complaint = f"{family.settings[field]}: {rest}" if colon and field in family.settings else str(error)
+        raise CheckpointError(f"{folder / 'config.json'}: {complaint}") from error
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'}: setting {error} is missing") from error
     except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
@@ -67,6 +70,12 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
         raise CheckpointError(
             f"{folder}: the tokenizer has {tokenizer.size} tokens but the model only {config.vocab_size}; "
             "use the tokenizer the model was trained with"
+        )
+    beyond = [token for token in sorted(tokenizer.ends) if token >= config.vocab_size]
+    if beyond:
+        raise CheckpointError(
+            f"{folder}: eos_token_id: found {beyond[0]}, expected 0 to {config.vocab_size - 1}, the model's tokens; "
+            "correct generation_config.json, or config.json where that one has none"
         )
     weights = Weights(folder)
     decoder = Decoder(config, device="meta")
@@ -129,7 +138,7 @@ def fingerprint(folder: Path, weights: list[Path]) -> str:
     """Hash everything that decides a model's answers."""
     whole = sha256()
     for path in [folder / "config.json", *weights, *sorted(folder.glob("*token*.json")), *_older_files(folder)]:
-        with path.open("rb") as file:
+        with plain(path).open("rb") as file:
             whole.update(f"{path.name}:{file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
 
@@ -177,6 +186,7 @@ def _assign(
                 row += len(piece)
             owner, _, attribute = placement.parameter.rpartition(".")
             setattr(decoder.get_submodule(owner), attribute, nn.Parameter(made, requires_grad=False))
+    _check_tied(decoder, family, weights, named, place=place)
 
 
 def _place(decoder: Decoder, family: Family, stored: Mapping[str, Stored], *, place: Path) -> list[Placement]:
@@ -205,8 +215,7 @@ def _check_names(
     """Raise CheckpointError that names the tensors that are missing and those that are unknown."""
     known = {name for placement in placements for name in placement.names}
     patterns = family.ignored + (family.ignored_if_tied if decoder.config.is_tied else ())
-    prefix = "|".join(map(re.escape, family.prefixes))
-    ignored = re.compile(f"(?:{prefix})?(?:{'|'.join(patterns)})" if patterns else r"(?!)")
+    ignored = _pattern(family, patterns)
     missing = sorted(known - named.keys())
     extra = sorted(named[name] for name in named.keys() - known if not ignored.fullmatch(name))
     if missing or extra:
@@ -214,6 +223,30 @@ def _check_names(
         raise CheckpointError(
             f"{place}: tensors do not fit config.json in the {family.model_type} form: {'; '.join(found)}"
         )
+
+
+def _pattern(family: Family, names: Sequence[str]) -> re.Pattern[str]:
+    """Match these names, which are regular expressions, with any of the family's prefixes."""
+    prefix = "|".join(map(re.escape, family.prefixes))
+    return re.compile(f"(?:{prefix})?(?:{'|'.join(names)})" if names else r"(?!)")
+
+
+def _check_tied(decoder: Decoder, family: Family, weights: Weights, named: Mapping[str, str], *, place: Path) -> None:
+    """Raise CheckpointError where the file holds a head that is not the embedding, though config.json ties the two."""
+    if not decoder.config.is_tied or not family.ignored_if_tied:
+        return
+    embedding = decoder.tokens
+    for name in filter(_pattern(family, family.ignored_if_tied).fullmatch, weights.stored):
+        is_equal, row = weights.stored[name].shape == embedding.shape, 0
+        for piece in weights.pieces(name) if is_equal else ():
+            # As they are computed with: what only a wider dtype tells apart is one.
+            is_equal &= torch.equal(piece.to(embedding), embedding[row : row + len(piece)])
+            row += len(piece)
+        if not is_equal:
+            raise CheckpointError(
+                f"{place}: tensor {named[name]} is not the embedding, though config.json ties the head to it; expected "
+                "tie_word_embeddings false, or put hf: before the model's name"
+            )
 
 
 def _complaint(
@@ -266,6 +299,8 @@ def _not_finite(piece: Tensor, dtype: torch.dtype) -> str:
     """Say whether the file or the dtype is at fault."""
     if not piece.isfinite().all():
         return "holds numbers that are not finite; download or save the model again"
+    if not piece.to(torch.float32).isfinite().all():
+        return "holds numbers beyond float32, the widest that is computed in; save the model again, in float32"
     return f"holds numbers that are not finite in {str(dtype).removeprefix('torch.')}; try --dtype float32"
 
 

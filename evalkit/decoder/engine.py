@@ -41,7 +41,8 @@ class DecoderModel:
     def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.
 
-        Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory.
+        Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory,
+        CheckpointError where the model's numbers are not finite.
         """
         places: dict[Request, list[int]] = {}
         for place, request in enumerate(requests):
@@ -56,7 +57,7 @@ class DecoderModel:
                 on_response(place, response)
 
         jobs = self._jobs(distinct)
-        session = Session(self._decoder, self._tokenizer, window=self.window, budget=self._budget)
+        session = self._session()
         with torch.inference_mode():
             session.answer(jobs, keep)
         return [answers[request] for request in requests]
@@ -65,11 +66,14 @@ class DecoderModel:
         """Generate one answer and yield its text as it comes."""
         if request.decoding.beams > 1:
             raise UsageError("beam search knows its answer only at the end; it cannot be streamed")
-        session = Session(self._decoder, self._tokenizer, window=self.window, budget=self._budget)
+        session = self._session()
         [job] = self._jobs([request])
         with reported_memory(), torch.inference_mode():
             for news in session.stream(job):
                 yield from news
+
+    def _session(self) -> Session:
+        return Session(self._decoder, self._tokenizer, name=self.name, window=self.window, budget=self._budget)
 
     def _jobs(self, requests: Sequence[Request]) -> list[Job]:
         """Tokenize requests; one in windows has a span for each."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from evalkit.decoder import beam
+from evalkit.decoder import beam, finite
 from evalkit.decoder.beam import Beams
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.model import Decoder
@@ -95,8 +95,10 @@ def begin(request: Generate, tokenizer: Tokenizer, *, room: int) -> Growing:
 class Pool:
     """Answers that grow together, all after one prefix."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, *, name: str) -> None:
+        """Begin with no answer; errors call the decoder `name`."""
         self._decoder = decoder
+        self._name = name
         self._cache: KVCache | None = None
         self._hidden = torch.empty(0)  # (N, d) of the last token of each row
         self.members: list[Growing] = []  # their rows lie in this order; a finished Row stays until compaction
@@ -121,11 +123,17 @@ class Pool:
         self._settled = min(self._settled, shortest)
 
     def step(self) -> list[Growing]:
-        """Add a token to every answer; give those that are whole now."""
+        """Add a token to every answer; give those that are whole now. CheckpointError where logits are not finite."""
         assert self._cache is not None
         growing = [member for member in self.members if not member.is_done]
         before = self._owners()
-        rows, tokens = self._pick(self._decoder.logits(self._hidden))
+        alive = [row for row, member in self._rows() if not member.is_done]
+        logits = self._decoder.logits(self._hidden)
+        largest = logits.amax(dim=1)  # NaN where one of them is
+        rows, tokens = self._pick(logits)
+        # Only now, where the tokens are there: a device is not waited for twice.
+        found = largest.tolist()
+        finite.check((found[row] for row in alive), name=self._name, dtype=self._decoder.tokens.dtype)
         done = [member for member in growing if member.is_done]
         if len(done) == len(growing):
             self._cache, self.members = None, []

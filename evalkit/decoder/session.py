@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from evalkit.decoder import generation, rolling
+from evalkit.decoder import finite, generation, rolling
 from evalkit.decoder.batches import Batch, batches, columns
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.device import Budget, reported_memory
@@ -81,9 +81,11 @@ class Score:
 class Session:
     """Answers one list of jobs."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, window: int, budget: Budget) -> None:
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, name: str, window: int, budget: Budget) -> None:
+        """Answer with a decoder; errors call it `name`."""
         self._decoder = decoder
         self._tokenizer = tokenizer
+        self._name = name
         self._window = window
         self._budget = budget
 
@@ -99,7 +101,7 @@ class Session:
             keep(owner, response)
 
         while waiting:
-            work = Work(self._decoder, self._tokenizer, list(waiting.values()), window=self._window)
+            work = self._work(list(waiting.values()))
             try:
                 with reported_memory():
                     work.run(self._budget, answered)
@@ -110,15 +112,18 @@ class Session:
 
     def stream(self, job: Job) -> Iterator[str]:
         """Generate one answer and yield its text as it comes."""
-        work = Work(self._decoder, self._tokenizer, [job], window=self._window)
-        yield from work.stream(self._budget)
+        yield from self._work([job]).stream(self._budget)
+
+    def _work(self, jobs: Sequence[Job]) -> Work:
+        return Work(self._decoder, self._tokenizer, jobs, name=self._name, window=self._window)
 
 
 class Work:
     """What is to be computed for jobs, and what was."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], *, window: int) -> None:
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], *, name: str, window: int) -> None:
         self._decoder = decoder
+        self._name = name
         self._tokenizer = tokenizer
         self._window = window
         self._jobs = jobs
@@ -126,7 +131,7 @@ class Work:
         self._begun: dict[int, list[int]] = {}  # id of a node -> jobs whose prompt it ends
         self._asked: dict[int, dict[int, list[Target]]] = {}  # id of a node -> position -> what is predicted there
         self._prefixes: list[tuple[Node, KVCache]] = []  # the stretches that the current trees follow
-        self._pool = Pool(decoder)
+        self._pool = Pool(decoder, name=name)
         self._owners: dict[int, int] = {}  # id of an answer that grows -> its job
         self._trees = self._plan()
         self.is_single = False  # whether what is computed now is one sequence alone
@@ -277,6 +282,7 @@ class Work:
             found = score_tokens(
                 self._decoder, hidden, rows=places, targets=[target.token for target in targets], described=described
             )
+            finite.check(found.logprobs, name=self._name, dtype=self._decoder.tokens.dtype)
             more = iter(zip(found.ranks, found.entropies, strict=True))
             for target, logprob, is_greedy in zip(targets, found.logprobs, found.greedy, strict=True):
                 score = self._scores[target.job]

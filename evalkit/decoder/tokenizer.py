@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import tokenizers
-from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from evalkit.decoder import tokenizer_files, tokenizer_kind
 from evalkit.decoder.offsets import Offsets, is_untouched, split_fused, without_gaps
@@ -115,6 +115,7 @@ def train(texts: Iterable[str], *, vocab_size: int, pattern: str) -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+    backend.decoder = decoders.ByteLevel()  # other libraries need it to turn ids into text
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[AddedToken(END_OF_TEXT, special=True)],

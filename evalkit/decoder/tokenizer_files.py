@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
+from evalkit.decoder.files import plain
 from evalkit.decoder.tokenizer_kind import kind_of
 from evalkit.errors import CheckpointError
 
 END_OF_TEXT = "<|endoftext|>"
+IDS = 2**31  # more than any vocabulary has
+RARE = "a \u6771\U0010fffd"  # whose last character no vocabulary holds
 UNREAD = ("tokenizer.model", "tekken.json", "spiece.model")  # what only other libraries read
 # A vocabulary with merges does not say how text is split first; these classes of transformers split it as GPT-2 does.
 SPLIT_AS_GPT2 = ("GPT2Tokenizer", "GPT2TokenizerFast", "CodeGenTokenizer", "CodeGenTokenizerFast")
@@ -50,27 +53,47 @@ def read(folder: Path) -> TokenizerFiles:
     """
     settings = _object(folder / "tokenizer_config.json")
     names = _special_names(settings, _object(folder / "special_tokens_map.json"))
-    end_name = names.get("eos_token", END_OF_TEXT)
-    backend = _backend(folder, settings, end_name=end_name)
+    backend = _backend(folder, settings, end_name=names.get("eos_token"))
     if kind_of(backend) is None:
         raise CheckpointError(
             f"{folder}: the tokenizer is a {type(backend.model).__name__} of neither GPT-2's bytes nor SentencePiece's "
             "spaces, the kinds evalkit reads; use hf: before the model's name"
         )
-    _mark_special(backend, names.values())
+    ends = _ends(folder)
+    end_name = names["eos_token"] if "eos_token" in names else _unnamed_end(backend, ends)
+    _mark_special(backend, [*names.values(), end_name])
     _keep_spaces_in_offsets(backend)
+    _check_encodes(backend, folder)
     end = backend.token_to_id(end_name)
     if end is None:
         raise CheckpointError(
-            f"{folder}: the tokenizer has no end-of-text token {end_name!r}; add it to the vocabulary"
+            f"{folder}: the tokenizer has no end-of-text token {end_name!r}; add it to the vocabulary, or name another "
+            "as eos_token in tokenizer_config.json"
         )
     start = _start(backend, settings, name=names.get("bos_token", end_name), folder=folder)
-    return TokenizerFiles(backend, start, end, _ends(folder))
+    return TokenizerFiles(backend, start, end, frozenset(ends))
 
 
-def _backend(folder: Path, settings: Mapping[str, Any], *, end_name: str) -> tokenizers.Tokenizer:
+def _unnamed_end(backend: tokenizers.Tokenizer, ends: Sequence[int]) -> str:
+    """Choose the end-of-text token where no file names it: GPT-2's, or else the first that ends an answer."""
+    first: str | None = None
+    if ends and backend.token_to_id(END_OF_TEXT) is None:
+        first = backend.id_to_token(ends[0])
+    return first or END_OF_TEXT
+
+
+def _check_encodes(backend: tokenizers.Tokenizer, folder: Path) -> None:
+    """Refuse a tokenizer that fails at a text, as one does whose unknown token is not in its vocabulary."""
+    try:
+        backend.encode(RARE, add_special_tokens=True)
+    except Exception as error:  # the library raises plain Exception
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: the tokenizer cannot encode a text ({reason}); save it again") from error
+
+
+def _backend(folder: Path, settings: Mapping[str, Any], *, end_name: str | None) -> tokenizers.Tokenizer:
     """Read whichever of the two forms is there."""
-    whole, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    whole, vocabulary, merges = (plain(folder / name) for name in ("tokenizer.json", "vocab.json", "merges.txt"))
     try:
         if whole.exists():
             backend = tokenizers.Tokenizer.from_file(str(whole))
@@ -82,7 +105,7 @@ def _backend(folder: Path, settings: Mapping[str, Any], *, end_name: str) -> tok
             backend = tokenizers.Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
             prefix = settings.get("add_prefix_space") is True
             backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-            backend.add_special_tokens([end_name])
+            backend.add_special_tokens([] if end_name is None else [end_name])
             return backend
     except CheckpointError:
         raise
@@ -176,7 +199,7 @@ def _put_in_front(backend: tokenizers.Tokenizer, folder: Path) -> int | None:
     return front[0] if front else None
 
 
-def _ends(folder: Path) -> frozenset[int]:
+def _ends(folder: Path) -> tuple[int, ...]:
     """Read which tokens end an answer: `eos_token_id` of generation_config.json, else of config.json."""
     for path in (folder / "generation_config.json", folder / "config.json"):
         settings = _object(path)
@@ -187,10 +210,10 @@ def _ends(folder: Path) -> frozenset[int]:
         if found is None:
             continue
         ends = found if isinstance(found, list) else [found]
-        if not all(isinstance(token, int) and not isinstance(token, bool) for token in ends):
+        if not ends or not all(type(token) is int and 0 <= token < IDS for token in ends):
             raise CheckpointError(f"{path}: eos_token_id: found {found!r:.60}, expected a token's id or a list of ids")
-        return frozenset(ends)
-    return frozenset()
+        return tuple(ends)
+    return ()
 
 
 def _object(path: Path) -> dict[str, Any]:  # Any: JSON
@@ -198,7 +221,7 @@ def _object(path: Path) -> dict[str, Any]:  # Any: JSON
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(plain(path).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(content, dict):

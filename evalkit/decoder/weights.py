@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from evalkit.decoder.files import plain
 from evalkit.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -74,6 +75,12 @@ class Weights:
                     )
                 if earlier is None or meant[name] == path.name:
                     self.stored[name] = _describe(opened, name)
+        absent = [name for name in meant if name not in self.stored]
+        if absent:
+            raise CheckpointError(
+                f"{folder}: the index says that tensor {absent[0]:.100} is in {meant[absent[0]]}, which lacks it; "
+                "download or save the model again"
+            )
 
     @contextmanager
     def read(self, name: str) -> Iterator[Tensor]:
@@ -113,7 +120,7 @@ class Weights:
 def read_json(path: Path) -> dict[str, Any]:  # Any: JSON
     """Read a JSON object; CheckpointError where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(plain(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent}: no {path.name}; expected a checkpoint folder") from error
     except (ValueError, OSError, RecursionError) as error:
@@ -127,14 +134,14 @@ def _find(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """Name the files to read, safetensors before pickles, and which of them an index names for each tensor."""
     for whole, index in ((WEIGHTS, INDEX), (PICKLE, PICKLE_INDEX)):
         if (folder / whole).exists():
-            return [folder / whole], {}
+            return [plain(folder / whole)], {}
         if (folder / index).exists():
             meant = _read_index(folder / index)
             files = [folder / name for name in sorted(set(meant.values()))]
             absent = [file.name for file in files if not file.exists()]
             if absent:
                 raise CheckpointError(f"{folder}: {index} lists {', '.join(absent)}, which is not there")
-            return files, meant
+            return list(map(plain, files)), meant
     raise CheckpointError(
         f"{folder}: no weights found; expected {WEIGHTS} or {PICKLE}, or {INDEX} or {PICKLE_INDEX} with its shards"
     )

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import processors
 
-from evalkit.decoder import rolling
+from evalkit import hub
+from evalkit.decoder import finite, rolling
 from evalkit.decoder.device import Budget, dtype_of, reported_memory, usable_device
 from evalkit.decoder.scoring import describe
 from evalkit.decoder.spans import Span, spans
 from evalkit.decoder.tokenizer import Tokenizer
-from evalkit.errors import CheckpointError, EvalkitError, ModelMemoryError, UsageError, WindowError
+from evalkit.errors import CheckpointError, ModelMemoryError, UsageError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
+from evalkit.models.hf_checkpoint import check_weights, ends_of, folder_digest, had, positions, tokenizer_of
 from evalkit.models.hf_generation import complete
 from evalkit.models.hf_network import Network
 from evalkit.records import Generate, LogProb, PerToken, Request, Response, Rolling, TokenScores, Windowed
@@ -26,8 +28,6 @@ from evalkit.records import Generate, LogProb, PerToken, Request, Response, Roll
 BATCH_TOKENS = 16_384  # padded prompt and answer tokens computed together
 LOGIT_POSITIONS = 1024  # scored at once: (1024, V) is the largest tensor that scoring makes
 WINDOW = 2048  # of a model whose configuration names none
-POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
-HASHED = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class HfModel:
     def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.
 
-        Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory.
+        Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory,
+        CheckpointError where the model's numbers are not finite.
         """
         places: dict[Request, list[int]] = {}
         for place, request in enumerate(requests):
@@ -175,6 +176,7 @@ class HfModel:
         logits = self._network.logits(rows, places)  # (N, V)
         target = torch.tensor([token for span in scored for token in span.ids[span.start :]], device=logits.device)
         totals = (logits.gather(1, target[:, None]).squeeze(1) - logits.logsumexp(dim=1)).double().tolist()
+        finite.check(totals, name=self.name, dtype=self._network.dtype)
         greedy = (logits.argmax(dim=1) == target).tolist()
         results: list[Response] = []
         begin = 0
@@ -215,148 +217,60 @@ def load(
     """
     device = usable_device(device)
     number_type = dtype_of(dtype, device=device)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+            raise CheckpointError(f"hf:{name}: no such folder; expected a checkpoint folder or a hub id")
+        hub.prepare()
     try:
         import transformers
         from transformers.models.auto.tokenization_auto import get_tokenizer_config
+        from transformers.utils.hub import cached_file
     except ImportError as error:
         raise UsageError(f"--model hf:{name}: transformers is not installed; pip install 'evalkit[hf]'") from error
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and (folder.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)):
-        raise CheckpointError(f"hf:{name}: no such folder; expected a checkpoint folder or a hub id")
     messages: Any = transformers.utils.logging  # Any: untyped
     messages.set_verbosity_error()
     messages.disable_progress_bar()
+    # It tells of every retry, and the one line that is raised in the end says it all.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder.is_dir()}
     where = str(folder) if folder.is_dir() else name
-    config = _had(name, lambda: transformers.AutoConfig.from_pretrained(where, **source))
+    config = had(name, lambda: transformers.AutoConfig.from_pretrained(where, **source))
     commit = getattr(config, "_commit_hash", None)
     if commit is not None and not folder.is_dir():
         source["revision"] = commit  # what is fetched after it belongs to it
-    positions = _positions(config)
-    if window is not None and not 1 < window <= (positions or window):
-        limit = "2 or more" if positions is None else f"2 to {positions}"
+    most = positions(config)
+    if window is not None and not 1 < window <= (most or window):
+        limit = "2 or more" if most is None else f"2 to {most}"
         raise UsageError(f"--window: found {window}, expected {limit}, the positions of hf:{name}")
-    made = _had(name, lambda: transformers.AutoTokenizer.from_pretrained(where, **source))
-    settings = _had(name, lambda: get_tokenizer_config(where, **source))
-    model, found = _had(
+    made = had(name, lambda: transformers.AutoTokenizer.from_pretrained(where, **source))
+    settings = had(name, lambda: get_tokenizer_config(where, **source))
+    model, found = had(
         name,
         lambda: transformers.AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=number_type, output_loading_info=True, **source
+            where,
+            config=config,
+            dtype=number_type,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told
+            **source,
         ),
     )
-    tokenizer = _tokenizer(made, is_started=settings.get("add_bos_token"), ends=_ends(model), name=name)
-    with reported_memory():
-        model = model.to(device).eval()
-    _check_weights(model, found, tokenizer, name=f"hf:{name}")
-    digest = _folder_digest(folder) if folder.is_dir() else sha256(f"transformers\n{name}@{commit}".encode())
+    started = settings.get("add_bos_token")
+    tokenizer = had(name, lambda: tokenizer_of(made, is_started=started, ends=ends_of(model), name=name))
+    model = had(name, lambda: model.to(device).eval())
+    stored = folder
+    if not folder.is_dir():
+        file = had(name, lambda: cached_file(name, "config.json", revision=commit))
+        stored = Path(file).parent
+    had(name, lambda: check_weights(model, found, tokenizer, folder=stored, name=f"hf:{name}"))
+    network = had(name, lambda: Network(model, name=f"hf:{name}"))
+    digest = folder_digest(folder) if folder.is_dir() else sha256(f"transformers\n{name}@{commit}".encode())
     return HfModel(
-        Network(model, name=f"hf:{name}"),
+        network,
         tokenizer,
         name=f"hf:{name}",
         fingerprint=f"{digest.hexdigest()}-{str(number_type).removeprefix('torch.')}",
-        window=window or positions or WINDOW,
+        window=window or most or WINDOW,
         token_budget=token_budget,
     )
-
-
-def _had(name: str, get: Callable[[], Any]) -> Any:  # Any: what transformers loads
-    """Load a part of a checkpoint; CheckpointError, of one line, where transformers cannot."""
-    try:
-        with reported_memory():
-            return get()
-    except EvalkitError:
-        raise
-    except Exception as error:  # what transformers raises has no class in common
-        if "trust_remote_code" in str(error):
-            raise CheckpointError(
-                f"hf:{name}: needs code of its own, which evalkit does not run; serve it and use server:URL"
-            ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-        raise CheckpointError(f"hf:{name}: transformers cannot load it ({reason})") from error
-
-
-def _positions(config: Any) -> int | None:  # Any: a configuration of transformers
-    """Read how many positions a model has; None where its configuration names no limit."""
-    text = config.get_text_config()
-    found = (getattr(text, setting, None) for setting in POSITIONS)
-    return next((value for value in found if isinstance(value, int) and value > 1), None)
-
-
-def _tokenizer(
-    made: Any,  # Any: a tokenizer of transformers
-    *,
-    is_started: bool | None,
-    ends: frozenset[int],
-    name: str,
-) -> Tokenizer:
-    """Take what a fast tokenizer of transformers rests on, and find the token that stands before a text.
-
-    As in the decoder, `add_bos_token` of tokenizer_config.json decides on it; where that is silent, the tokenizer does.
-    """
-    if not getattr(made, "is_fast", False):
-        raise CheckpointError(
-            f"hf:{name}: {type(made).__name__} is a slow tokenizer, which tells no offsets; expected one with "
-            "tokenizer.json: convert it, or serve the model and use server:URL"
-        )
-    end = made.eos_token_id
-    if end is None and ends:
-        end = min(ends)
-    if end is None:
-        raise CheckpointError(f"hf:{name}: neither tokenizer nor configuration names an end-of-text token; add one")
-    start = None
-    if is_started:
-        start = end if made.bos_token_id is None else made.bos_token_id
-    elif is_started is None:
-        plain = made("a", add_special_tokens=False)["input_ids"]
-        whole = made("a")["input_ids"]
-        front = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), len(whole))
-        if not plain or front > 1:
-            raise CheckpointError(
-                f"hf:{name}: the tokenizer makes {whole} of 'a', expected one token before a text at most; "
-                "serve the model and use server:URL"
-            )
-        start = whole[0] if front else None
-    backend = made.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    # No special token is asked of it again; and GPT-2's kind would leave spaces out of the tokens' offsets.
-    backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
-    return Tokenizer(backend, start=start, end_of_text=end, ends=ends)
-
-
-def _ends(model: Any) -> frozenset[int]:  # Any: a model of transformers
-    """Read which tokens end an answer, from generation_config.json where that names any, else from config.json."""
-    for settings in (getattr(model, "generation_config", None), model.config.get_text_config()):
-        found = getattr(settings, "eos_token_id", None)
-        if found is not None:
-            return frozenset(found if isinstance(found, list) else [found])
-    return frozenset()
-
-
-def _check_weights(model: Any, found: Any, tokenizer: Tokenizer, *, name: str) -> None:  # Any: transformers
-    """Raise CheckpointError where weights are missing, not finite, or too few for the tokenizer."""
-    if missing := sorted(found["missing_keys"]):
-        raise CheckpointError(f"{name}: {len(missing)} tensors are missing, such as {missing[0]}; save the model again")
-    rows = model.get_input_embeddings().weight.shape[0]
-    if tokenizer.size > rows:
-        raise CheckpointError(
-            f"{name}: the tokenizer has {tokenizer.size} tokens but the model only {rows}; "
-            "use the tokenizer the model was trained with"
-        )
-    for tensor, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise CheckpointError(
-                f"{name}: tensor {tensor} holds numbers that are not finite in "
-                f"{str(parameter.dtype).removeprefix('torch.')}; save the model again, or try --dtype float32"
-            )
-
-
-def _folder_digest(folder: Path) -> Any:  # Any: hashlib names no public class
-    """Hash the configuration, weights and tokenizer files that transformers reads."""
-    weights = ("*.safetensors",) if any(folder.glob("*.safetensors")) else ("*.bin",)
-    files = {path for pattern in (*HASHED, *weights) for path in folder.glob(pattern) if path.is_file()}
-    whole = sha256(b"transformers\n")  # the decoder's answers to the same files are others, in the last digits
-    for path in sorted(files):
-        with path.open("rb") as file:
-            whole.update(f"{path.name}:{file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from evalkit.decoder import beam
+from evalkit.decoder import beam, finite
 from evalkit.decoder.beam import Beams
 from evalkit.decoder.generation import Growing, Row, begin
 from evalkit.decoder.sampling import pick
@@ -18,14 +18,19 @@ from evalkit.records import Completion, Generate
 def complete(
     network: Network, tokenizer: Tokenizer, prompts: Sequence[list[int]], requests: Sequence[Generate], *, window: int
 ) -> list[Completion]:
-    """Generate all answers together, each in a row or as many as it has beams; a finished one leaves the batch."""
+    """Generate all answers together, each in a row or as many as it has beams; a finished one leaves the batch.
+
+    Raises CheckpointError where logits are not finite.
+    """
     members = [
         begin(request, tokenizer, room=window - len(ids)) for ids, request in zip(prompts, requests, strict=True)
     ]
     active = [place for place, member in enumerate(members) if not member.is_done]
     growing = network.grow([prompts[place] for place in active]) if active else None
     while growing is not None and active:
+        largest = growing.logits.amax(dim=1)  # NaN where one of them is
         origins, tokens = step([members[place] for place in active], growing.logits)
+        finite.check(largest.tolist(), name=network.name, dtype=network.dtype)
         active = [place for place in active if not members[place].is_done]
         if active:
             growing.extend(origins, tokens)

@@ -31,7 +31,9 @@ class Network:
     def __init__(self, model: Any, *, name: str) -> None:  # Any: transformers is untyped
         """Take a model; CheckpointError where its answers depend on what follows."""
         self.model = model
+        self.name = name
         self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
         self._head: nn.Module | None = model.get_output_embeddings()
         takes = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in takes

@@ -59,20 +59,23 @@ class ServerModel:
     """A LanguageModel that another process serves.
 
     Its window is two tokens less than the server's, 2,048 where the server tells none. Its fingerprint is weak: a
-    digest of the model's name and of what the server tells of it, so other weights under the same name go unnoticed.
+    digest of the server's URL, the model's name and what the server tells of it, so other weights under the same name
+    go unnoticed.
     """
 
     def __init__(self, server: Server, model: dict[str, Any], *, window: int | None = None) -> None:  # Any: JSON
-        """Take the server and its own description of the model; UsageError where it cannot have the window."""
+        """Take the server and its own description of the model; UsageError where it cannot have the window.
+
+        Raises ServerError where the server tells a window that is none.
+        """
         self.name = str(model["id"])
-        told = model.get("max_model_len")
-        room = told - SPARE if isinstance(told, int) and told > SPARE + 1 else None
+        room = _room(model.get("max_model_len"), name=self.name)
         if window is not None and not 1 < window <= (room or window):
             limit = "2 or more" if room is None else f"2 to {room}"
             raise UsageError(f"--window: found {window}, expected {limit}, which is what {self.name} is served with")
         self.window = window or room or WINDOW
         facts = json.dumps({key: model.get(key) for key in TOLD}, sort_keys=True)
-        self.fingerprint = sha256(f"server\n{facts}".encode()).hexdigest()
+        self.fingerprint = sha256(f"server\n{server.root}\n{facts}".encode()).hexdigest()
         self._server = server
         self._is_llama = model.get("owned_by") == "llamacpp"
         self._has_tokenize = True  # until the server says otherwise
@@ -124,8 +127,8 @@ class ServerModel:
             rolling.check(request, name=self.name, window=self.window)
         elif isinstance(request, Generate) and request.decoding.beams > 1:
             raise UsageError(
-                f"{self.name}: found beams {request.decoding.beams}, but a server does no beam search; "
-                "take --beams 1, or load the model from its folder"
+                f"{self.name}: found a request for {request.decoding.beams} beams, but beam search cannot be done by a "
+                "server; load the model from its folder"
             )
         elif isinstance(request, LogLikelihood) and not request.continuation:
             raise UsageError(f"the continuation of {request.context[-40:]!r} has no tokens; expected some text")
@@ -196,6 +199,9 @@ class ServerModel:
             raise ServerError(self._no_logprobs()) from error
         if not len(tokens) >= count == len(found) == len(best) or not all(isinstance(each, str) for each in tokens):
             raise ServerError(self._no_logprobs())
+        for each in (*found, *best):
+            if each is not None:
+                server_llama.check(each, name=self.name)
         return Echo(tuple(tokens[:count]), tuple(found), tuple(best))
 
     def _no_logprobs(self) -> str:
@@ -269,6 +275,9 @@ class ServerModel:
     def _complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:  # Any: JSON
         """Post to /v1/completions; give the answer and its only choice."""
         answer = self._server.post("/v1/completions", {"model": self.name, **body})
+        named = answer.get("model")
+        if named is not None and named != self.name:
+            raise ServerError(f"{self.name}: found an answer of model {named!r:.60}, expected one of {self.name!r:.60}")
         choices = answer.get("choices")
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
             raise ServerError(f"{self.name}: found {choices!r:.60} as choices of a completion, expected one")
@@ -289,6 +298,8 @@ class ServerModel:
             return None
         if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
             raise ServerError(f"{self.name}: found {ids!r:.60} as tokens of /tokenize, expected numbers")
+        if text and not ids:
+            raise ServerError(f"{self.name}: /tokenize gives no tokens for {text[:40]!r}, expected one at least")
         return ids
 
     def _count(self, text: str) -> int:
@@ -353,6 +364,17 @@ def connect(server: Server, *, wanted: str | None = None, window: int | None = N
         known = ", ".join(list(models)[:5]) or "no models"
         raise UsageError(f"--model server: {asked}, {server.root} serves {known}; expected server:URL#MODEL")
     return ServerModel(server, models[wanted], window=window)
+
+
+def _room(told: object, *, name: str) -> int | None:
+    """Give the window that a server's `max_model_len` leaves; None where it tells none, ServerError for nonsense."""
+    if told is None:
+        return None
+    if isinstance(told, bool) or not isinstance(told, int) or told <= SPARE + 1:
+        raise ServerError(
+            f"{name}: the server tells max_model_len {told!r:.40}, expected a whole number above {SPARE + 1}"
+        )
+    return told - SPARE
 
 
 def _count_of(answer: dict[str, Any], key: str) -> int | None:  # Any: JSON

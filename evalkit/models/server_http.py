@@ -6,17 +6,29 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from evalkit.errors import ServerError, StatusError, UsageError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-BUSY = frozenset({429, 502, 503, 504})  # a later attempt may get an answer
+TOO_MANY = 429  # requests
+BUSY = frozenset({TOO_MANY, 502, 503, 504})  # a later attempt may get an answer
 LONGEST_MESSAGE = 300  # characters of a server's own words
+
+
+class _RefusalError(StatusError):
+    """A refusal with the seconds after which the server wants to be asked again, where it tells them."""
+
+    def __init__(self, message: str, *, status: int, after: float | None) -> None:
+        super().__init__(message, status=status)
+        self.after = after
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -34,6 +46,8 @@ class Server:
     timeout: float = 600.0  # seconds without a byte of an answer
     attempts: int = 4  # that a request is given, where the connection drops or the server is busy
     pause: float = 1.0  # seconds before the second attempt, doubled before each further one
+    tries: int = 60  # in place of `attempts`, where the server says that it is asked too often
+    patience: float = 60.0  # seconds in all waits for one request
     opener: OpenerDirector = field(default_factory=lambda: build_opener(_NoRedirect()), repr=False)
 
     def get(self, path: str) -> dict[str, Any]:  # Any: JSON
@@ -45,13 +59,26 @@ class Server:
         return self._ask(path, json.dumps(body).encode())
 
     def _ask(self, path: str, body: bytes | None) -> dict[str, Any]:  # Any: JSON
-        for attempt in range(self.attempts):
-            is_last = attempt + 1 == self.attempts
+        waited = 0.0
+        for attempt in range(max(self.attempts, self.tries)):
+            is_last = attempt + 1 >= self.attempts
+            wait = self.pause * 2**attempt
             try:
                 return self._read(path, body)
-            except StatusError as error:
-                if is_last or error.status not in BUSY:
+            except _RefusalError as error:
+                if error.status not in BUSY:
                     raise
+                told = error.after is not None
+                wait = wait if error.after is None else max(error.after, self.pause)
+                left = self.patience - waited
+                is_last = attempt + 1 >= (self.tries if error.status == TOO_MANY else self.attempts)
+                if is_last or left <= 0 or (told and wait > left):
+                    times = "once" if attempt == 0 else f"{attempt + 1} times in {waited:.0f} seconds"
+                    wanted = f", and wants {wait:g} seconds more" if told else ""
+                    raise StatusError(
+                        f"{error}, asked {times}{wanted}; try again later", status=error.status
+                    ) from error
+                wait = min(wait, left)
             except (HTTPException, OSError) as error:
                 reason = error.reason if isinstance(error, URLError) else error
                 if isinstance(reason, TimeoutError):
@@ -63,12 +90,15 @@ class Server:
                         f"{self.root}{path}: the connection failed {self.attempts} times "
                         f"({_one_line(str(reason)) or type(reason).__name__}); is the server running?"
                     ) from error
-            time.sleep(self.pause * 2**attempt)
+            time.sleep(wait)
+            waited += wait
         raise AssertionError("an attempt returns or raises")
 
     def _read(self, path: str, body: bytes | None) -> dict[str, Any]:  # Any: JSON
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key := os.environ.get(KEY_VARIABLE, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise UsageError(f"{KEY_VARIABLE}: found a key that is not printable ASCII on one line; set it again")
             headers["Authorization"] = f"Bearer {key}"
         request = Request(self.root + path, data=body, headers=headers)
         try:
@@ -77,8 +107,10 @@ class Server:
         except HTTPError as error:
             with error:
                 said = _message(error.read())
-            raise StatusError(
-                f"{self.root}{path}: the server refused with {error.code} ({said or error.reason})", status=error.code
+            raise _RefusalError(
+                f"{self.root}{path}: the server refused with {error.code} ({said or error.reason})",
+                status=error.code,
+                after=_seconds(error.headers),
             ) from error
         try:
             read = json.loads(content)
@@ -104,7 +136,23 @@ def address(url: str) -> str:
         raise UsageError(f"--model server: found a password in the URL, expected it in {KEY_VARIABLE}")
     if parts.query:
         raise UsageError(f"--model server: found ?{parts.query:.40} in the URL, expected none")
+    if not parts.path.isascii():
+        quoted = quote(parts.path, safe="/%")
+        raise UsageError(f"--model server: found {parts.path!r:.60} in the URL, expected ASCII, as in {quoted:.90}")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1').rstrip('/')}"
+
+
+def _seconds(headers: Message) -> float | None:
+    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); None where it is absent or neither."""
+    told = headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdigit():
+        return float(told)
+    try:
+        date = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
 def _message(body: bytes) -> str:

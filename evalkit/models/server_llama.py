@@ -15,6 +15,7 @@ from evalkit.models.server_http import Server
 from evalkit.records import LogProb
 
 FORCED = 10_000.0  # added to a logit
+ROUNDING = 1e-3  # nats by which arithmetic alone may lift a log-probability above 0
 
 
 def score(server: Server, text: str, edge: int, *, end_of_text: Callable[[], str]) -> LogProb:
@@ -69,7 +70,16 @@ def _next(server: Server, before: list[int], token: int) -> tuple[float, bool]:
         raise ServerError(f"{server.root}/completion: the server returns no logprobs of its answer") from error
     if not is_forced or not math.isfinite(logprob):
         raise ServerError(f"{server.root}/completion: found token {told['id']} with {logprob}, expected {token}")
+    check(logprob, name=server.root)
     return logprob, best == token
+
+
+def check(logprob: float, *, name: str) -> None:
+    """Raise ServerError for a log-probability above 0."""
+    if logprob > ROUNDING:
+        raise ServerError(
+            f"{name}: found a log-probability of {logprob:.6g}, expected 0 or less; is this a completions API?"
+        )
 
 
 def _tokenize(server: Server, text: str, *, add_special: bool) -> tuple[list[int], list[bytes]]:

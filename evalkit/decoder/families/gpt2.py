@@ -7,12 +7,14 @@ from typing import Any
 
 from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
 from evalkit.decoder.families.family import Family, Source, Stacked, transpose
-from evalkit.decoder.families.settings import activation, whole
+from evalkit.decoder.families.settings import activation, flag, require, whole
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPT2Config's settings; those left out have transformers' defaults."""
-    width, layers, heads = settings["n_embd"], whole(settings, "n_layer", most=MOST_LAYERS), settings["n_head"]
+    require(settings, add_cross_attention=False)
+    width, heads = whole(settings, "n_embd"), whole(settings, "n_head")
+    layers = whole(settings, "n_layer", most=MOST_LAYERS)
     return DecoderConfig(
         vocab_size=settings["vocab_size"],
         window=settings.get("n_positions", 1024),
@@ -25,9 +27,9 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
         bands=(None,) * layers,
         activation=activation(settings, "activation_function", "gelu_new"),
         norm_eps=settings.get("layer_norm_epsilon", 1e-5),
-        attention_scale=None if settings.get("scale_attn_weights", True) else 1.0,
-        scale_by_layer=settings.get("scale_attn_by_inverse_layer_idx", False),
-        is_tied=settings.get("tie_word_embeddings", True),
+        attention_scale=None if flag(settings, "scale_attn_weights", default=True) else 1.0,
+        scale_by_layer=flag(settings, "scale_attn_by_inverse_layer_idx", default=False),
+        is_tied=flag(settings, "tie_word_embeddings", default=True),
     )
 
 
@@ -40,10 +42,18 @@ TOP: dict[str, Source] = {
     "norm.bias": "ln_f.bias",
     "head.weight": "lm_head.weight",
 }
+SETTINGS = {
+    "window": "n_positions",
+    "d_model": "n_embd",
+    "heads": "n_head",
+    "d_ff": "n_inner",
+    "norm_eps": "layer_norm_epsilon",
+}
 
 FAMILY = Family(
     model_type="gpt2",
     config=read_config,
+    settings=SETTINGS,
     prefixes=("transformer.", ""),
     tensors=TOP
     | {f"blocks.{{layer}}.{ours}.bias": f"h.{{layer}}.{theirs}.bias" for ours, theirs in (LINEAR | NORMS).items()}

@@ -8,14 +8,14 @@ from typing import Any
 from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
 from evalkit.decoder.families.family import Family, Source
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import KINDS, activation, bands, refused, whole
+from evalkit.decoder.families.settings import KINDS, activation, bands, flag, refused, whole
 
 NAMES = {"global": KINDS[0], "local": KINDS[1]}
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPTNeoConfig's settings."""
-    width, heads = settings["hidden_size"], settings["num_heads"]
+    width, heads = whole(settings, "hidden_size"), whole(settings, "num_heads")
     layers = whole(settings, "num_layers", most=MOST_LAYERS)
     types = settings.get("attention_types") or [[["global", "local"], 12]]
     expanded = [each for kinds, times in types for each in kinds * min(times, layers + 1)]
@@ -37,7 +37,7 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
         norm_eps=settings.get("layer_norm_epsilon", 1e-5),
         biases=("attention_out", "mlp_in", "mlp_out"),
         attention_scale=1.0,
-        is_tied=settings.get("tie_word_embeddings", True),
+        is_tied=flag(settings, "tie_word_embeddings", default=True),
     )
 
 
@@ -56,10 +56,19 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": "mlp.c_fc",
     "mlp_out": "mlp.c_proj",
 }
+SETTINGS = {
+    "window": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "heads": "num_heads",
+    "d_ff": "intermediate_size",
+    "bands": "window_size",
+    "norm_eps": "layer_norm_epsilon",
+}
 
 FAMILY = Family(
     model_type="gpt_neo",
     config=read_config,
+    settings=SETTINGS,
     tensors=TOP | in_block("h.{layer}", BLOCK),
     prefixes=("transformer.", ""),
     ignored=(r"h\.\d+\.attn\.attention\.(bias|masked_bias)",),  # masks

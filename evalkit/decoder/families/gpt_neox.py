@@ -11,22 +11,24 @@ from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig, head_size
 from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, whole
+from evalkit.decoder.families.settings import activation, flag, number, whole
 
 
 def read_rotary(settings: Mapping[str, Any], *, size: int) -> tuple[float, ...]:  # Any: JSON
     """Read the rotary positions of heads of this size."""
     found = {"rope_theta": settings.get("rotary_emb_base", rope.BASE), **rope.parameters(settings)}
-    share = found.pop("partial_rotary_factor", settings.get("rotary_pct", 0.25))
+    name = "partial_rotary_factor" if "partial_rotary_factor" in found else "rotary_pct"
+    share = number({"rotary_pct": 0.25, **settings, **found}, name)
+    found.pop("partial_rotary_factor", None)
     return rope.radians(found, settings, size=int(size * share))
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPTNeoXConfig's settings."""
-    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
     size = head_size(width, heads)
-    attention: tuple[Biased, ...] = ("qkv", "attention_out") if settings.get("attention_bias", True) else ()
+    attention: tuple[Biased, ...] = ("qkv", "attention_out") if flag(settings, "attention_bias", default=True) else ()
     return DecoderConfig(
         vocab_size=settings["vocab_size"],
         window=settings.get("max_position_embeddings", 2048),
@@ -39,10 +41,10 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
         bands=(None,) * layers,
         activation=activation(settings, "hidden_act", "gelu"),
         norm_eps=settings.get("layer_norm_eps", 1e-5),
-        residual="parallel" if settings.get("use_parallel_residual", True) else "sequential",
+        residual="parallel" if flag(settings, "use_parallel_residual", default=True) else "sequential",
         biases=(*attention, "mlp_in", "mlp_out"),
         rotary=read_rotary(settings, size=size),
-        is_tied=settings.get("tie_word_embeddings", False),
+        is_tied=flag(settings, "tie_word_embeddings", default=False),
     )
 
 
@@ -68,10 +70,19 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": "mlp.dense_h_to_4h",
     "mlp_out": "mlp.dense_4h_to_h",
 }
+SETTINGS = {
+    "window": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "heads": "num_attention_heads",
+    "d_ff": "intermediate_size",
+    "norm_eps": "layer_norm_eps",
+    "rotary": "rotary_pct",
+}
 
 FAMILY = Family(
     model_type="gpt_neox",
     config=read_config,
+    settings=SETTINGS,
     tensors=TOP | QKV | in_block("layers.{layer}", BLOCK),
     prefixes=("gpt_neox.", ""),
     synonyms={"embed_out.weight": "lm_head.weight"},

@@ -13,14 +13,19 @@ from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
 from evalkit.decoder.families.settings import activation, require, whole
+from evalkit.errors import CheckpointError
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPTJConfig's settings."""
     require(settings, tie_word_embeddings=False)
-    width, heads = settings["n_embd"], settings["n_head"]
+    width, heads = whole(settings, "n_embd"), whole(settings, "n_head")
     layers = whole(settings, "n_layer", most=MOST_LAYERS)
     turned = whole(settings, "rotary_dim", default=64)
+    if turned % 2:
+        raise CheckpointError(
+            f"rotary_dim: found {turned}, expected an even number, as numbers of a head turn in pairs"
+        )
     return DecoderConfig(
         vocab_size=settings["vocab_size"],
         window=settings.get("n_positions", 2048),
@@ -69,10 +74,19 @@ ATTENTION: dict[str, Source] = {
     "blocks.{layer}.attention_out.weight": Stacked(("h.{layer}.attn.out_proj.weight",), columns),
 }
 BLOCK: dict[str, str | tuple[str, ...]] = {"norm1": "ln_1", "mlp_in": "mlp.fc_in", "mlp_out": "mlp.fc_out"}
+SETTINGS = {
+    "window": "n_positions",
+    "d_model": "n_embd",
+    "heads": "n_head",
+    "d_ff": "n_inner",
+    "norm_eps": "layer_norm_epsilon",
+    "rotary": "rotary_dim",
+}
 
 FAMILY = Family(
     model_type="gptj",
     config=read_config,
+    settings=SETTINGS,
     tensors=TOP | ATTENTION | in_block("h.{layer}", BLOCK),
     prefixes=("transformer.", ""),
     ignored=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # masks

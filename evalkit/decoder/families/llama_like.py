@@ -9,7 +9,7 @@ from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig, head_size
 from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, require, whole
+from evalkit.decoder.families.settings import activation, flag, require, whole
 
 TOP: dict[str, Source] = {
     "tokens": "embed_tokens.weight",
@@ -26,6 +26,19 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": ("mlp.gate_proj", "mlp.up_proj"),
     "mlp_out": "mlp.down_proj",
 }
+SETTINGS = {
+    "window": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_size": "head_dim",
+    "d_ff": "intermediate_size",
+    "bands": "sliding_window",
+    "norm_eps": "rms_norm_eps",
+    "rotary": "rope_theta",
+    "attention_cap": "attn_logit_softcapping",
+    "logit_cap": "final_logit_softcapping",
+}
 
 
 def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: Any) -> DecoderConfig:  # Any: JSON
@@ -35,7 +48,7 @@ def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: 
     """
     settings = {**defaults, **settings}
     require(settings, use_bidirectional_attention=False, partial_rotary_factor=1)
-    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
     size = head_size(width, heads) if settings.get("head_dim") is None else whole(settings, "head_dim")
     kv_heads = settings.get("num_key_value_heads")
@@ -53,7 +66,7 @@ def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: 
         "norm": "rms",
         "norm_eps": settings.get("rms_norm_eps", 1e-6),
         "biases": (),
-        "is_tied": settings.get("tie_word_embeddings", False),
+        "is_tied": flag(settings, "tie_word_embeddings", default=False),
     }
     if "activation" not in differing:
         fields["activation"] = activation(settings, "hidden_act", "silu")
@@ -64,7 +77,7 @@ def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: 
 
 def attention_biases(settings: Mapping[str, Any]) -> tuple[Biased, ...]:  # Any: JSON
     """Read whether attention's linear maps have a bias."""
-    return ("qkv", "attention_out") if settings.get("attention_bias", False) else ()
+    return ("qkv", "attention_out") if flag(settings, "attention_bias", default=False) else ()
 
 
 def family(model_type: str, config: Callable[[Mapping[str, Any]], DecoderConfig], **named: str) -> Family:  # Any: JSON
@@ -72,6 +85,7 @@ def family(model_type: str, config: Callable[[Mapping[str, Any]], DecoderConfig]
     return Family(
         model_type=model_type,
         config=config,
+        settings=SETTINGS,
         tensors=TOP | in_block("layers.{layer}", BLOCK | named),
         prefixes=("model.", ""),
         ignored=(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"rotary_emb\.inv_freq"),

@@ -10,7 +10,7 @@ from torch import Tensor
 from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, require, whole
+from evalkit.decoder.families.settings import activation, flag, require, whole
 
 PADDING = 2
 
@@ -18,10 +18,10 @@ PADDING = 2
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read OPTConfig's settings."""
     require(settings, layer_norm_elementwise_affine=True)
-    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
     narrow = settings.get("word_embed_proj_dim")
-    is_before = settings.get("do_layer_norm_before", True)
+    is_before = flag(settings, "do_layer_norm_before", default=True)
     return DecoderConfig(
         vocab_size=settings["vocab_size"],
         window=settings.get("max_position_embeddings", 2048),
@@ -34,9 +34,9 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
         bands=(None,) * layers,
         activation=activation(settings, "activation_function", "relu"),
         norm_place="before" if is_before else "after",
-        has_final_norm=is_before and not settings.get("_remove_final_layer_norm", False),
-        biases=("qkv", "attention_out", "mlp_in", "mlp_out") if settings.get("enable_bias", True) else (),
-        is_tied=settings.get("tie_word_embeddings", True),
+        has_final_norm=is_before and not flag(settings, "_remove_final_layer_norm", default=False),
+        biases=("qkv", "attention_out", "mlp_in", "mlp_out") if flag(settings, "enable_bias", default=True) else (),
+        is_tied=flag(settings, "tie_word_embeddings", default=True),
         d_embedding=None if narrow in (None, width) else narrow,
     )
 
@@ -63,10 +63,18 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": "fc1",
     "mlp_out": "fc2",
 }
+SETTINGS = {
+    "window": "max_position_embeddings",
+    "d_model": "hidden_size",
+    "heads": "num_attention_heads",
+    "d_ff": "ffn_dim",
+    "d_embedding": "word_embed_proj_dim",
+}
 
 FAMILY = Family(
     model_type="opt",
     config=read_config,
+    settings=SETTINGS,
     tensors=TOP | in_block("layers.{layer}", BLOCK),
     prefixes=("model.decoder.", "decoder.", ""),
     ignored=("version",),

@@ -11,6 +11,7 @@ from evalkit.decoder.rotary import Stretch, frequencies
 from evalkit.errors import CheckpointError
 
 BASE = 10_000.0
+LARGEST_BASE = 1e30  # those of models with long windows exceed LARGEST
 
 
 def parameters(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
@@ -31,7 +32,7 @@ def radians(found: Mapping[str, Any], settings: Mapping[str, Any], *, size: int)
             raise refused(name, value)
     if not 1 <= size <= LARGEST:
         raise CheckpointError(f"rotary positions: found {size} numbers of a head to turn, expected 1 to {LARGEST}")
-    base, kind = float(found["rope_theta"]), found.get("rope_type", found.get("type", "default"))
+    base, kind = number(found, "rope_theta", most=LARGEST_BASE), found.get("rope_type", found.get("type", "default"))
     if kind == "default":
         return frequencies(size, base=base)
     if kind == "linear":

@@ -32,6 +32,14 @@ def require(settings: Mapping[str, Any], **values: object) -> None:  # Any: JSON
             raise refused(name, settings[name])
 
 
+def flag(settings: Mapping[str, Any], name: str, *, default: bool) -> bool:  # Any: JSON
+    """Read a setting that is true or false."""
+    found = settings.get(name, default)
+    if not isinstance(found, bool):
+        raise CheckpointError(f"{name}: found {found!r:.40}, expected true or false")
+    return found
+
+
 def activation(settings: Mapping[str, Any], name: str, default: str) -> Activation:  # Any: JSON
     """Read the MLP's activation."""
     found = settings.get(name, default)
@@ -54,11 +62,17 @@ def whole(
     return found
 
 
-def number(settings: Mapping[str, Any], name: str, *, default: float | None = None) -> float:  # Any: JSON
+def number(
+    settings: Mapping[str, Any],  # Any: JSON
+    name: str,
+    *,
+    default: float | None = None,
+    most: float = LARGEST,
+) -> float:
     """Read a number that something is divided by; KeyError where it is missing and has no default."""
     found = settings[name] if default is None else settings.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found <= LARGEST:
-        raise CheckpointError(f"{name}: found {found!r:.40}, expected a number above 0, at most {LARGEST}")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found <= most:
+        raise CheckpointError(f"{name}: found {found!r:.40}, expected a number above 0, at most {most}")
     return float(found)
 
 
