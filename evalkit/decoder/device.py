@@ -13,7 +13,7 @@ from evalkit.decoder.model import Decoder
 from evalkit.errors import ModelMemoryError, UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CPU_BYTES = 2**25  # of the widest activations of a batch: larger ones are mapped and cleared anew for every layer
+CPU_BYTES = 2**24  # of the widest activations of a batch: larger ones are mapped and cleared anew for every layer
 CPU_TOKENS = (256, 16384)
 CUDA_SHARE = 0.6  # of the memory that is free when a model was loaded
 CUDA_TOKENS = (2048, 2**18)
