@@ -1,9 +1,6 @@
 """The engine's answers: the peer's numbers, and the same whatever else is in the batch."""
 
-import random
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,7 +8,6 @@ import torch
 from evalkit.decoder import checkpoint
 from evalkit.decoder.beam import Beams
 from evalkit.decoder.engine import DecoderModel, from_folder, load
-from evalkit.decoder.model import Decoder
 from evalkit.errors import CheckpointError, ModelMemoryError, UsageError, WindowError
 from evalkit.records import (
     Completion,
@@ -364,112 +360,3 @@ def test_memory_error_of_the_device_is_reported_as_ours(model: DecoderModel, mon
     monkeypatch.setattr(model._decoder, "forward", exhausted)
     with pytest.raises(ModelMemoryError, match="too little memory"):
         model.answer([LogLikelihood("a", " b")])
-
-
-WORDS = [*"the cat sat on mat Größe 98 plus 45 a b naïve 東京 Q: What is".split(), "A:\n"]  # noqa: SIM905
-
-
-def mixed_requests(count: int, *, seed: int = 0) -> list[Request]:
-    """Requests of all kinds, many of which begin alike."""
-    draws = random.Random(seed)
-
-    def text(words: int) -> str:
-        return " ".join(draws.choice(WORDS) for _ in range(words))
-
-    shown = [text(20) for _ in range(3)]
-    rules = (Decoding(), Decoding(), SAMPLED, Decoding(beams=3))
-    made: list[Request] = []
-    while len(made) < count:
-        start = draws.choice(shown)
-        context = draws.choice([f"{start}\n\n{text(8)}", text(12), start])
-        choices = draws.sample([" yes", " no", " the cat sat on the", " mat Größe", " 98 plus 45"], 3)
-        made += [LogLikelihood(context, choice) for choice in choices]
-        stop, tokens = draws.choice([(), ("\n",)]), draws.choice([1, 5, 16])
-        made.append(Generate(context, stop, tokens, draws.choice(rules), seed=len(made)))
-        if draws.random() < 0.1:
-            made.append(Rolling(text(60), window=32, stride=draws.choice([None, 8])))
-    draws.shuffle(made)
-    return made[:count]
-
-
-def assert_same(found: list[Response], expected: list[Response]) -> None:
-    """Hold that answers are equal, log-probabilities but for rounding."""
-    for one, other in zip(found, expected, strict=True):
-        if isinstance(one, LogProb) and isinstance(other, LogProb):
-            assert one.total == pytest.approx(other.total, abs=1e-4)
-            assert replace(one, total=0.0) == replace(other, total=0.0)
-        else:
-            assert one == other
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
-    folder = tmp_path_factory.mktemp("wide")
-    save_native(folder, window=256, band=16)
-    return checkpoint.load(folder)
-
-
-@pytest.mark.parametrize("budget", [1, 300, 2000])
-def test_answers_do_not_depend_on_what_is_computed_together(wide: checkpoint.Checkpoint, budget: int) -> None:
-    requests = mixed_requests(120)
-    alone = DecoderModel(wide, name="alone", token_budget=1)
-    expected = [alone.answer([request])[0] for request in requests]
-    assert_same(DecoderModel(wide, name="together", token_budget=budget).answer(requests), expected)
-
-
-def test_choices_and_greedy_texts_are_the_same_at_any_batch_size_over_2000_requests(
-    wide: checkpoint.Checkpoint,
-) -> None:
-    requests = mixed_requests(2000, seed=1)
-    small, large = (DecoderModel(wide, name="random", token_budget=budget) for budget in (700, 16384))
-    assert_same(small.answer(requests), large.answer(requests))
-
-
-def test_every_answer_is_told_once_as_soon_as_it_is_there(wide: checkpoint.Checkpoint) -> None:
-    requests = mixed_requests(60, seed=2)
-    told: dict[int, Response] = {}
-
-    def keep(place: int, response: Response) -> None:
-        assert place not in told
-        told[place] = response
-
-    found = DecoderModel(wide, name="random").answer([*requests, requests[0]], on_response=keep)
-    assert [told[place] for place in range(61)] == found
-
-
-class Small(Decoder):
-    """A decoder on a device with little memory."""
-
-    most = 0  # tokens computed together
-    refused: ClassVar[list[int]] = []
-
-    def forward(self, tokens: torch.Tensor, **given: Any) -> torch.Tensor:
-        if tokens.numel() > self.most:
-            self.refused.append(tokens.numel())
-            raise MemoryError("full")
-        return super().forward(tokens, **given)
-
-
-def small(wide: checkpoint.Checkpoint, *, most: int) -> DecoderModel:
-    decoder = Small(wide.decoder.config).eval().requires_grad_(False)
-    decoder.load_state_dict(wide.decoder.state_dict())
-    decoder.most, Small.refused = most, []
-    return DecoderModel(replace(wide, decoder=decoder), name="small", token_budget=16384)
-
-
-def test_running_out_of_memory_changes_nothing_but_the_batches_and_is_remembered(wide: checkpoint.Checkpoint) -> None:
-    requests = mixed_requests(100, seed=3)
-    expected = DecoderModel(wide, name="random").answer(requests)
-    model = small(wide, most=300)
-    assert_same(model.answer(requests), expected)
-    assert Small.refused
-    Small.refused = []
-    assert_same(model.answer(requests), expected)
-    assert Small.refused == []
-
-
-def test_a_single_request_beyond_the_memory_is_an_error_after_all_others(wide: checkpoint.Checkpoint) -> None:
-    told: list[int] = []
-    requests = [LogLikelihood("The cat", " sat"), LogLikelihood("The mat sat " * 20, " on"), Generate("Q: What is")]
-    with pytest.raises(ModelMemoryError, match="too little memory"):
-        small(wide, most=40).answer(requests, on_response=lambda place, _: told.append(place))

@@ -10,10 +10,10 @@ import torch
 from evalkit.decoder import checkpoint, rolling
 from evalkit.decoder.device import Budget, automatic_budget, dtype_of, reported_memory, usable_device
 from evalkit.decoder.session import Job, Session
-from evalkit.decoder.spans import spans
-from evalkit.errors import UsageError, WindowError
+from evalkit.decoder.spans import check_window, count_tokens, spans
+from evalkit.errors import UsageError
 from evalkit.interfaces import OnResponse, ignore_response
-from evalkit.records import Generate, LogLikelihood, Request, Response, Windowed
+from evalkit.records import Generate, Request, Response, Windowed
 
 
 class DecoderModel:
@@ -35,8 +35,7 @@ class DecoderModel:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
-        start = int(self._tokenizer.start is not None)
-        return [max(1, start + len(encoding.ids)) for encoding in self._tokenizer.encode(texts)]
+        return count_tokens(self._tokenizer, texts)
 
     def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.
@@ -87,19 +86,9 @@ class DecoderModel:
                 jobs.append(Job(owner, request, rolling.spans(text), text.texts))
             else:
                 job = Job(owner, request, (next(tokenized),))
-                self._check_window(request, job)
+                check_window(request, job.spans[0], name=self.name, window=self.window)
                 jobs.append(job)
         return jobs
-
-    def _check_window(self, request: LogLikelihood | Generate, job: Job) -> None:
-        """Raise WindowError where not even one token of an answer fits."""
-        needed = len(job.spans[0].ids) + (1 if isinstance(request, Generate) else 0)
-        if needed > self.window:
-            start = request.context[:40]
-            raise WindowError(
-                f"the request that begins {start!r} needs {needed} tokens, the window of {self.name} holds "
-                f"{self.window}; shorten it or drop demonstrations"
-            )
 
 
 def load(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.decoder.tokenizer import Tokenizer
-from evalkit.errors import UsageError
+from evalkit.errors import UsageError, WindowError
 from evalkit.records import Generate, LogLikelihood
 
 
@@ -37,3 +37,19 @@ def spans(tokenizer: Tokenizer, requests: Sequence[LogLikelihood | Generate]) ->
             raise UsageError(f"the continuation of {request.context[-40:]!r} has no tokens; expected some text")
         found.append(Span(ids, before, bytes=len(continuation.encode()), boundary_merged=merged))
     return found
+
+
+def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
+    start = int(tokenizer.start is not None)
+    return [max(1, start + len(encoding.ids)) for encoding in tokenizer.encode(texts)]
+
+
+def check_window(request: LogLikelihood | Generate, span: Span, *, name: str, window: int) -> None:
+    """Raise WindowError where not even one token of an answer fits."""
+    needed = len(span.ids) + (1 if isinstance(request, Generate) else 0)
+    if needed > window:
+        raise WindowError(
+            f"the request that begins {request.context[:40]!r} needs {needed} tokens, the window of {name} holds "
+            f"{window}; shorten it or drop demonstrations"
+        )

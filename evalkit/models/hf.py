@@ -16,9 +16,9 @@ from evalkit import hub
 from evalkit.decoder import finite, rolling
 from evalkit.decoder.device import Budget, dtype_of, reported_memory, usable_device
 from evalkit.decoder.scoring import describe
-from evalkit.decoder.spans import Span, spans
+from evalkit.decoder.spans import Span, check_window, count_tokens, spans
 from evalkit.decoder.tokenizer import Tokenizer
-from evalkit.errors import CheckpointError, ModelMemoryError, UsageError, WindowError
+from evalkit.errors import CheckpointError, ModelMemoryError, UsageError
 from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.models.hf_checkpoint import check_weights, ends_of, folder_digest, had, positions, tokenizer_of
 from evalkit.models.hf_generation import complete
@@ -74,8 +74,7 @@ class HfModel:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
-        start = int(self._tokenizer.start is not None)
-        return [max(1, start + len(encoding.ids)) for encoding in self._tokenizer.encode(texts)]
+        return count_tokens(self._tokenizer, texts)
 
     def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
         """Answer all requests, in their order; equal requests are computed once.
@@ -109,12 +108,7 @@ class HfModel:
         whole = [request for request in requests if not isinstance(request, Windowed)]
         pieces: dict[Request, list[Asked]] = {request: [] for request in requests}
         for each, span in zip(whole, spans(self._tokenizer, whole), strict=True):
-            needed = len(span.ids) + (1 if isinstance(each, Generate) else 0)
-            if needed > self.window:
-                raise WindowError(
-                    f"the request that begins {each.context[:40]!r} needs {needed} tokens, the window of "
-                    f"{self.name} holds {self.window}; shorten it or drop demonstrations"
-                )
+            check_window(each, span, name=self.name, window=self.window)
             pieces[each].append(Asked(each, span))
         for request in requests:
             if isinstance(request, Windowed):
