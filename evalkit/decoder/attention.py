@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evalkit.decoder import fused
+
 CAPPED_QUERIES = 256  # whose scores are in memory at a time, where they are capped
 
 
@@ -23,12 +25,35 @@ class Scores:
     cap: float | None = None  # s becomes cap tanh(s / cap), as in Gemma 2
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, band: int | None, scores: Scores) -> Tensor:
-    """Attend from (B, H, T, D) within sequences that begin at the first key (B, G, T, D)."""
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    band: int | None,
+    scores: Scores,
+    last: Tensor | None = None,
+    prefix: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Attend from (B, H, Q, D) to keys and values (B, G, S, D) up to the one that is each query's `last` (1 or B, Q).
+
+    Without it there are as many queries as keys, each of which is its own last one. Every query sees all of a prefix
+    (1, G, P, D) besides.
+    """
+    keys = key.shape[2] + (0 if prefix is None else prefix[0].shape[2])
+    is_fused = scores.cap is None and fused.fits(query, keys)
+    is_whole = last is None
+    if last is None:
+        last = torch.arange(query.shape[2], device=query.device)[None]
+    if is_fused:
+        return fused.attend(query, (key, value), last=last, band=band, scale=scores.scale, shared=prefix)
+    if prefix is not None:
+        mask = None if is_whole and band is None else visible_from(last, key.shape[2], band=band)
+        return attend_after_prefix(query, (key, value), prefix, mask=mask, scores=scores)
+    if not is_whole or scores.cap is not None:
+        mask = visible_from(last, key.shape[2], band=band)
+        return attend_masked(query, key, value, mask=mask, scores=scores)
     key, value = spread(key, query), spread(value, query)
-    if scores.cap is not None:
-        positions = torch.arange(query.shape[2], device=query.device)[None]
-        return _attend_capped(query, key, value, mask=visible_from(positions, key.shape[2], band=band), scores=scores)
     if band is None or query.shape[2] <= band:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scores.scale)
     return attend_in_band(query, key, value, band=band, scale=scores.scale)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evalkit.decoder.attention import Scores, attend, attend_after_prefix, attend_masked, visible_from
+from evalkit.decoder.attention import Scores, attend, attend_after_prefix, attend_masked
 from evalkit.decoder.config import DecoderConfig
 
 
@@ -147,24 +147,24 @@ class KVCache:
         tokens, tail, band = key.shape[2], self.tails[layer], self.bands[layer]
         self._store(layer, key, value)
         end = tail + self.longest + tokens
-        has_prefix = self.prefix is not None and band is None and self.offset > 0
-        is_alone = not self.longest and not tail and wanted is None and self.layout is None
         own = self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
-        if is_alone and not has_prefix:
-            return attend(query, *own, band=band, scores=scores)
-        mask: Tensor | None = None
+        prefix = None
+        if self.prefix is not None and band is None and self.offset > 0:
+            prefix = self.prefix.keys[layer][:, :, : self.offset], self.prefix.values[layer][:, :, : self.offset]
         if self.layout is not None:
             mask = self._laid_out(self.layout, wanted, tail=tail, band=band)
-        elif tokens == 1 and self.shortest == self.longest and not has_prefix:
+            if prefix is not None:
+                return attend_after_prefix(query, own, prefix, mask=mask, scores=scores)
+            return attend_masked(query, *own, mask=mask, scores=scores)
+        if tokens == 1 and prefix is None and wanted is None and self.shortest == self.longest:
             seen = slice(0 if band is None else max(0, end - band), end)
-            own = own[0][:, :, seen], own[1][:, :, seen]
-        elif not is_alone:
+            return attend_masked(query, own[0][:, :, seen], own[1][:, :, seen], mask=None, scores=scores)
+        last = None
+        if self.longest or tail or wanted is not None:
             places = torch.arange(tokens, device=key.device)[None] if wanted is None else wanted  # (1 or B, T or Q)
             lengths = self.lengths[:1] if self.shortest == self.longest else self.lengths
-            mask = visible_from(tail + lengths[:, None] + places, end, band=band)
-        if has_prefix:
-            return self._attend_with_prefix(layer, query, own, mask=mask, scores=scores)
-        return attend_masked(query, *own, mask=mask, scores=scores)
+            last = tail + lengths[:, None] + places
+        return attend(query, *own, band=band, scores=scores, last=last, prefix=prefix)
 
     def _laid_out(self, layout: Layout, wanted: Tensor | None, *, tail: int, band: int | None) -> Tensor:
         """Say which of a layer's columns new tokens may see: (B, 1, T or Q, tail + S)."""
@@ -179,13 +179,6 @@ class KVCache:
             reached = before > positions[:, :, None] - band  # (B, T or Q, tail)
             seen = torch.cat([reached, seen], dim=2)
         return seen[:, None]
-
-    def _attend_with_prefix(
-        self, layer: int, query: Tensor, own: tuple[Tensor, Tensor], *, mask: Tensor | None, scores: Scores
-    ) -> Tensor:
-        assert self.prefix is not None
-        shared = self.prefix.keys[layer][:, :, : self.offset], self.prefix.values[layer][:, :, : self.offset]
-        return attend_after_prefix(query, own, shared, mask=mask, scores=scores)
 
     def _store(self, layer: int, key: Tensor, value: Tensor) -> None:
         tokens, begin = key.shape[2], self.tails[layer] + self.longest

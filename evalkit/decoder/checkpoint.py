@@ -20,7 +20,7 @@ from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families import FAMILIES, native
 from evalkit.decoder.families.family import Change, Family
-from evalkit.decoder.files import plain
+from evalkit.decoder.files import is_hub_id, local, plain
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.weights import INDEX, PICKLE_INDEX, WEIGHTS, Stored, Weights, read_json
@@ -58,13 +58,7 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
     try:
         config = family.config(settings)
     except CheckpointError as error:
-        field, colon, rest = str(error).partition(": ")
-        complaint = f"{family.settings[field]}: {rest}" if colon and field in family.settings else str(error)
-        raise CheckpointError(f"{folder / 'config.json'}: {complaint}") from error
-    except KeyError as error:
-        raise CheckpointError(f"{folder / 'config.json'}: setting {error} is missing") from error
-    except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: a setting has the wrong type ({error})") from error
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
     tokenizer = tokenizers.load(folder)
     if tokenizer.size > config.vocab_size:
         raise CheckpointError(
@@ -86,12 +80,12 @@ def load(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype
 
 def find(name: str) -> Path:
     """Give the folder of a model: a local one, or a hub id's files in huggingface_hub's cache, fetched if need be."""
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise CheckpointError(f"{name} is a file; expected a checkpoint folder with config.json and {WEIGHTS}")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not is_hub_id(name):
         raise CheckpointError(
             f"no folder {name!r}; expected nano, a checkpoint folder or a hub id such as openai-community/gpt2"
         )
@@ -204,9 +198,15 @@ def _place(decoder: Decoder, family: Family, stored: Mapping[str, Stored], *, pl
         names, change = ((source,), None) if isinstance(source, str) else (source.names, source.change)
         before = "" if ours.startswith("head.") else prefix  # the head stands beside what transformers names so
         whole = tuple(before + name.format(layer=layer[0] if layer else "") for name in names)
-        whole = tuple(name if name in stored else family.synonyms.get(name, name) for name in whole)
+        whole = tuple(name if name in stored else _synonym(name, family, stored) for name in whole)
         placements.append(Placement(ours, tuple(parameter.shape), whole, change))
     return placements
+
+
+def _synonym(name: str, family: Family, stored: Mapping[str, Stored]) -> str:
+    """Give what a file calls a tensor that it lacks under its name; the name itself where it has neither."""
+    other = family.synonyms.get(name, name)
+    return other if other in stored else name
 
 
 def _check_names(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evalkit.decoder import rotary
 from evalkit.decoder.activation import activate
-from evalkit.decoder.attention import Scores, attend, attend_masked, visible_from
+from evalkit.decoder.attention import Scores, attend
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.linear import Linear, pack, project
@@ -223,11 +223,8 @@ class Block(nn.Module):
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         if step.cache is not None:
             mixed = step.cache.attend(self.layer, query, key, value, scores=self.scores, wanted=wanted)
-        elif wanted is None:
-            mixed = attend(query, key, value, band=self.band, scores=self.scores)
         else:
-            mask = visible_from(wanted, normed.shape[1], band=self.band)
-            mixed = attend_masked(query, key, value, mask=mask, scores=self.scores)
+            mixed = attend(query, key, value, band=self.band, scores=self.scores, last=wanted)
         return mixed.transpose(1, 2).flatten(2)
 
     def _heads(self, projected: Tensor) -> Tensor:

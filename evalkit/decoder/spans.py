@@ -22,27 +22,35 @@ class Span:
 
 def spans(tokenizer: Tokenizer, requests: Sequence[LogLikelihood | Generate]) -> list[Span]:
     """Tokenize requests; the start token stands before each, or end-of-text before an empty context."""
-    texts = [r.context + (r.continuation if isinstance(r, LogLikelihood) else "") for r in requests]
+    scored = iter(tokenizer.continued([(r.context, r.continuation) for r in requests if isinstance(r, LogLikelihood)]))
+    prompts = iter(tokenizer.ids([r.context for r in requests if isinstance(r, Generate)]))
     found = []
-    for request, encoding in zip(requests, tokenizer.encode(texts), strict=True):
-        edge = len(request.context)
-        before = sum(end <= edge for _, end in encoding.offsets)
-        merged = before < len(encoding.ids) and encoding.offsets[before][0] < edge
-        ids = encoding.ids
-        if tokenizer.start is not None or before == 0:
-            ids = [tokenizer.end_of_text if tokenizer.start is None else tokenizer.start, *ids]
-            before += 1
-        continuation = request.continuation if isinstance(request, LogLikelihood) else ""
-        if isinstance(request, LogLikelihood) and before == len(ids):
+    for request in requests:
+        if isinstance(request, Generate):
+            ids = next(prompts)
+            first = _first(tokenizer, before=len(ids))
+            found.append(Span(first + ids, len(first) + len(ids), bytes=0, boundary_merged=False))
+            continue
+        made = next(scored)
+        if made.before == len(made.ids):
             raise UsageError(f"the continuation of {request.context[-40:]!r} has no tokens; expected some text")
-        found.append(Span(ids, before, bytes=len(continuation.encode()), boundary_merged=merged))
+        first = _first(tokenizer, before=made.before)
+        size = len(request.continuation.encode())
+        found.append(Span(first + made.ids, len(first) + made.before, bytes=size, boundary_merged=made.is_merged))
     return found
+
+
+def _first(tokenizer: Tokenizer, *, before: int) -> list[int]:
+    """Give the token that stands before a context of so many tokens, or none."""
+    if tokenizer.start is not None:
+        return [tokenizer.start]
+    return [] if before else [tokenizer.end_of_text]
 
 
 def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
     """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
     start = int(tokenizer.start is not None)
-    return [max(1, start + len(encoding.ids)) for encoding in tokenizer.encode(texts)]
+    return [max(1, start + len(ids)) for ids in tokenizer.ids(texts)]
 
 
 def check_window(request: LogLikelihood | Generate, span: Span, *, name: str, window: int) -> None:

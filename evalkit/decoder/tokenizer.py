@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from evalkit.decoder import tokenizer_files, tokenizer_kind
 from evalkit.decoder.offsets import Offsets, is_untouched, split_fused, without_gaps
 from evalkit.decoder.token_bytes import bytes_of_tokens
 from evalkit.decoder.tokenizer_files import END_OF_TEXT
+from evalkit.decoder.tokenizer_pieces import Pieces, last_word_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,15 @@ class Encoding:
 
     ids: list[int]
     offsets: Offsets  # (start, end) of each token
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A context and what continues it as the tokens of one text."""
+
+    ids: list[int]
+    before: int  # tokens that end within the context
+    is_merged: bool  # the token after those begins within the context too
 
 
 class Tokenizer:
@@ -44,6 +55,8 @@ class Tokenizer:
         self.ends = frozenset(ends) | {end_of_text}  # each of them ends an answer
         self._losing_steps = tokenizer_kind.losing_steps(backend)
         self._fuses_unknown = tokenizer_kind.fuses_unknown(backend)
+        self._divides = tokenizer_kind.divides_after_words(backend)
+        self._pieces = Pieces(backend, divides=self._divides)
 
     @cached_property
     def size(self) -> int:
@@ -59,6 +72,23 @@ class Tokenizer:
             Encoding(ids := encoding.ids, self._mend(text, ids, encoding.offsets))
             for text, encoding in zip(texts, encodings, strict=True)
         ]
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Give the tokens of texts, those that `encode` finds; what many texts have is tokenized once."""
+        return self._pieces.ids(texts)
+
+    def continued(self, pairs: Sequence[tuple[str, str]]) -> list[Continued]:
+        """Tokenize contexts with what continues each, as one text; what many contexts have is tokenized once."""
+        cuts = [last_word_end(context, continuation) if self._divides else 0 for context, continuation in pairs]
+        heads = self.ids([context[:cut] for (context, _), cut in zip(pairs, cuts, strict=True)])
+        tails = self.encode([context[cut:] + rest for (context, rest), cut in zip(pairs, cuts, strict=True)])
+        found = []
+        for (context, _), cut, head, tail in zip(pairs, cuts, heads, tails, strict=True):
+            edge = len(context) - cut
+            within = bisect_right(tail.offsets, edge, key=lambda offsets: offsets[1])
+            is_merged = within < len(tail.ids) and tail.offsets[within][0] < edge
+            found.append(Continued(head + tail.ids, len(head) + within, is_merged))
+        return found
 
     def _mend(self, text: str, ids: Sequence[int], offsets: Offsets) -> Offsets:
         """Let each character lie in a token, and each byte on its own character."""

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal
 
 import tokenizers
 from tokenizers import models
 
 SPACE = "▁"  # U+2581, how SentencePiece writes a space
+# Regular expressions that split a text into words. Each matches all of it, finds no letter or digit with white space
+# behind it in one word, and looks neither back nor farther ahead than the next character.
+WORDS = frozenset(
+    {
+        # GPT-2 (Radford 2019), as OpenAI and as tiktoken write it
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        # evalkit's own recipes
+        r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        # Llama 3, Qwen 2
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    }
+)
+WORD_END = re.compile(r"[A-Za-z0-9]\s")
 
 Kind = Literal["byte-level", "sentencepiece"]
 
@@ -37,6 +53,28 @@ def losing_steps(backend: tokenizers.Tokenizer) -> frozenset[str]:
     keeping = ("Prepend", "Replace", "ByteLevel", "Lowercase")
     found = steps(backend.normalizer)
     return frozenset(step["type"] for step in found if step["type"] not in keeping or step.get("content") == "")
+
+
+def divides_after_words(backend: tokenizers.Tokenizer) -> bool:
+    """Whether any text has the tokens of its parts, where it is cut after an ASCII letter or digit, before white space.
+
+    False where that is not certain.
+    """
+    added = backend.get_added_tokens_decoder().values()
+    is_crossed = any(token.rstrip or token.single_word or WORD_END.search(token.content) for token in added)
+    is_kept = all(step["type"] == "NFC" for step in steps(backend.normalizer))
+    splits = [_splits_words(step) for step in steps(backend.pre_tokenizer)]
+    is_split = None not in splits and any(splits)
+    return isinstance(backend.model, models.BPE) and is_kept and is_split and not is_crossed
+
+
+def _splits_words(step: dict[str, Any]) -> bool | None:
+    """Whether a pre-tokenizer's step cuts a text after words; None where it may do anything else."""
+    if step["type"] == "ByteLevel" and not step["add_prefix_space"]:
+        return bool(step["use_regex"])
+    if step["type"] == "Split" and (step["behavior"], step["invert"]) == ("Isolated", False):
+        return True if step["pattern"].get("Regex") in WORDS else None
+    return None
 
 
 def steps(component: Any) -> list[dict[str, Any]]:  # Any: tokenizers is untyped, and its state JSON

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,9 +32,7 @@ PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = f"{PICKLE}.index.json"
 
 PIECE = 2**22  # bytes of a large tensor that are read at a time
-READ_AROUND = (
-    2**16
-)  # bytes that Linux maps around one that is read; those of other tensors stay until the file is closed
+READ_AROUND = 2**16  # bytes that Linux maps around one that is read; other tensors' stay until the file is closed
 ZIP = b"PK\x03\x04"  # how torch's files begin; those of before 1.6 cannot be mapped
 
 
@@ -138,9 +137,9 @@ def _find(folder: Path) -> tuple[list[Path], dict[str, str]]:
         if (folder / index).exists():
             meant = _read_index(folder / index)
             files = [folder / name for name in sorted(set(meant.values()))]
-            absent = [file.name for file in files if not file.exists()]
+            absent = [file.name for file in files if not os.path.exists(file)]  # Path.exists raises for too long a name
             if absent:
-                raise CheckpointError(f"{folder}: {index} lists {', '.join(absent)}, which is not there")
+                raise CheckpointError(f"{folder}: {index} lists {', '.join(absent):.200}, which is not there")
             return list(map(plain, files)), meant
     raise CheckpointError(
         f"{folder}: no weights found; expected {WEIGHTS} or {PICKLE}, or {INDEX} or {PICKLE_INDEX} with its shards"

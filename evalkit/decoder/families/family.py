@@ -35,9 +35,8 @@ class Family:
     """
 
     model_type: str  # of config.json
-    config: Callable[[Mapping[str, Any]], DecoderConfig]  # KeyError where a setting is missing
+    config: Callable[[Mapping[str, Any]], DecoderConfig]  # CheckpointError that names a setting as config.json does
     tensors: Mapping[str, Source]  # the decoder's name -> the file's
-    settings: Mapping[str, str] = field(default_factory=dict)  # DecoderConfig's field -> config.json's, in errors
     prefixes: tuple[str, ...] = ("",)  # any of which may stand before a file's names, but never before the head's
     synonyms: Mapping[str, str] = field(default_factory=dict)  # a file's name -> what some files call it
     ignored: tuple[str, ...] = ()  # regular expressions of names in the file that hold no weights of their own

@@ -7,9 +7,24 @@ from typing import Any
 
 from evalkit.decoder.config import MOST_LAYERS, DecoderConfig
 from evalkit.decoder.families import gemma, llama_like
-from evalkit.decoder.families.settings import KINDS, activation, bands, number, whole
+from evalkit.decoder.families.settings import (
+    KINDS,
+    activation,
+    bands,
+    layer_types,
+    number,
+    optional,
+    optional_number,
+    whole,
+)
 
-DEFAULTS = {**gemma.DEFAULTS, "num_key_value_heads": 4}
+DEFAULTS = {
+    **gemma.DEFAULTS,
+    "num_key_value_heads": 4,
+    "sliding_window": 4096,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
 AROUND = {
     "attention_norm": "post_attention_layernorm",
     "norm2": "pre_feedforward_layernorm",
@@ -20,23 +35,24 @@ AROUND = {
 def shared(settings: Mapping[str, Any], *, period: int) -> dict[str, Any]:  # Any: JSON
     """Give what sets Gemma 2 and 3 apart from Llama; every `period`-th layer has no band."""
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
-    kinds = settings.get("layer_types") or [KINDS[(layer + 1) % period != 0] for layer in range(layers)]
+    kinds = [KINDS[(layer + 1) % period != 0] for layer in range(layers)]
     return gemma.shared(settings) | {
         "norm_place": "around",
         "activation": activation(settings, "hidden_activation", "gelu_pytorch_tanh"),
-        "bands": bands(kinds, width=settings.get("sliding_window", 4096)),
+        "bands": bands(layer_types(settings, default=kinds), width=optional(settings, "sliding_window")),
         "attention_scale": number(settings, "query_pre_attn_scalar", default=256) ** -0.5,
     }
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read Gemma2Config's settings."""
+    settings = {**DEFAULTS, **settings}
     return llama_like.read(
         settings,
         DEFAULTS,
         **shared(settings, period=2),
-        attention_cap=settings.get("attn_logit_softcapping", 50.0),
-        logit_cap=settings.get("final_logit_softcapping", 30.0),
+        attention_cap=optional_number(settings, "attn_logit_softcapping"),
+        logit_cap=optional_number(settings, "final_logit_softcapping"),
     )
 
 

@@ -7,19 +7,25 @@ from typing import Any
 
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families import gemma2, llama_like, rope
-from evalkit.decoder.families.settings import KINDS, require, whole
+from evalkit.decoder.families.settings import KINDS, nested, number, optional_number, require, whole
 
-DEFAULTS = {**gemma2.DEFAULTS, "max_position_embeddings": 131_072}
+DEFAULTS = {
+    **gemma2.DEFAULTS,
+    "max_position_embeddings": 131_072,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
 BASES = {"full_attention": ("rope_theta", 1_000_000.0), "sliding_attention": ("rope_local_base_freq", 10_000.0)}
 
 
 def read_rotary(settings: Mapping[str, Any], kind: str) -> tuple[float, ...]:  # Any: JSON
     """Read the rotary positions of layers of a kind; `rope_scaling` is of the layers without a band alone."""
     name, base = BASES[kind]
-    found = dict(dict(settings.get("rope_parameters") or {}).get(kind) or {})
+    found = nested(nested(settings, "rope_parameters"), kind)
     if kind == KINDS[0]:
-        found |= settings.get("rope_scaling") or {}
-    return rope.radians({"rope_theta": settings.get(name, base), **found}, settings, size=whole(settings, "head_dim"))
+        found |= nested(settings, "rope_scaling")
+    found = {"rope_theta": number(settings, name, default=base, most=rope.LARGEST_BASE), **found}
+    return rope.radians(found, settings, size=whole(settings, "head_dim"), named="head_dim")
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
@@ -30,7 +36,7 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
         settings,
         DEFAULTS,
         **gemma2.shared(settings, period=whole(settings, "sliding_window_pattern", default=6)),
-        logit_cap=settings.get("final_logit_softcapping"),
+        logit_cap=optional_number(settings, "final_logit_softcapping"),
         has_qk_norm=True,
         rotary=read_rotary(settings, KINDS[0]),
         local_rotary=read_rotary(settings, KINDS[1]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
+from evalkit.decoder.config import MOST_LAYERS, DecoderConfig
 from evalkit.decoder.families.family import Family, Source, Stacked, transpose
-from evalkit.decoder.families.settings import activation, flag, require, whole
+from evalkit.decoder.families.settings import activation, flag, head_size, number, optional, require, whole
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
@@ -16,17 +16,17 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     width, heads = whole(settings, "n_embd"), whole(settings, "n_head")
     layers = whole(settings, "n_layer", most=MOST_LAYERS)
     return DecoderConfig(
-        vocab_size=settings["vocab_size"],
-        window=settings.get("n_positions", 1024),
+        vocab_size=whole(settings, "vocab_size"),
+        window=whole(settings, "n_positions", default=1024, least=2),
         layers=layers,
         d_model=width,
         heads=heads,
         kv_heads=heads,
-        head_size=head_size(width, heads),
-        d_ff=settings.get("n_inner") or 4 * width,
+        head_size=head_size(settings, "n_embd", "n_head"),
+        d_ff=optional(settings, "n_inner") or 4 * width,
         bands=(None,) * layers,
         activation=activation(settings, "activation_function", "gelu_new"),
-        norm_eps=settings.get("layer_norm_epsilon", 1e-5),
+        norm_eps=number(settings, "layer_norm_epsilon", default=1e-5),
         attention_scale=None if flag(settings, "scale_attn_weights", default=True) else 1.0,
         scale_by_layer=flag(settings, "scale_attn_by_inverse_layer_idx", default=False),
         is_tied=flag(settings, "tie_word_embeddings", default=True),
@@ -42,18 +42,10 @@ TOP: dict[str, Source] = {
     "norm.bias": "ln_f.bias",
     "head.weight": "lm_head.weight",
 }
-SETTINGS = {
-    "window": "n_positions",
-    "d_model": "n_embd",
-    "heads": "n_head",
-    "d_ff": "n_inner",
-    "norm_eps": "layer_norm_epsilon",
-}
 
 FAMILY = Family(
     model_type="gpt2",
     config=read_config,
-    settings=SETTINGS,
     prefixes=("transformer.", ""),
     tensors=TOP
     | {f"blocks.{{layer}}.{ours}.bias": f"h.{{layer}}.{theirs}.bias" for ours, theirs in (LINEAR | NORMS).items()}

@@ -7,40 +7,41 @@ from typing import Any
 
 from torch import Tensor
 
-from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig, head_size
+from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig
 from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, flag, number, whole
+from evalkit.decoder.families.settings import activation, flag, head_size, number, whole
 
 
 def read_rotary(settings: Mapping[str, Any], *, size: int) -> tuple[float, ...]:  # Any: JSON
     """Read the rotary positions of heads of this size."""
-    found = {"rope_theta": settings.get("rotary_emb_base", rope.BASE), **rope.parameters(settings)}
+    base = number(settings, "rotary_emb_base", default=rope.BASE, most=rope.LARGEST_BASE)
+    found = {"rope_theta": base, **rope.parameters(settings)}
     name = "partial_rotary_factor" if "partial_rotary_factor" in found else "rotary_pct"
-    share = number({"rotary_pct": 0.25, **settings, **found}, name)
+    share = number({"rotary_pct": 0.25, **settings, **found}, name, most=1)
     found.pop("partial_rotary_factor", None)
-    return rope.radians(found, settings, size=int(size * share))
+    return rope.radians(found, settings, size=int(size * share), named=name)
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read GPTNeoXConfig's settings."""
     width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
-    size = head_size(width, heads)
+    size = head_size(settings, "hidden_size", "num_attention_heads")
     attention: tuple[Biased, ...] = ("qkv", "attention_out") if flag(settings, "attention_bias", default=True) else ()
     return DecoderConfig(
-        vocab_size=settings["vocab_size"],
-        window=settings.get("max_position_embeddings", 2048),
+        vocab_size=whole(settings, "vocab_size"),
+        window=whole(settings, "max_position_embeddings", default=2048, least=2),
         layers=layers,
         d_model=width,
         heads=heads,
         kv_heads=heads,
         head_size=size,
-        d_ff=settings["intermediate_size"],
+        d_ff=whole(settings, "intermediate_size"),
         bands=(None,) * layers,
         activation=activation(settings, "hidden_act", "gelu"),
-        norm_eps=settings.get("layer_norm_eps", 1e-5),
+        norm_eps=number(settings, "layer_norm_eps", default=1e-5),
         residual="parallel" if flag(settings, "use_parallel_residual", default=True) else "sequential",
         biases=(*attention, "mlp_in", "mlp_out"),
         rotary=read_rotary(settings, size=size),
@@ -70,19 +71,10 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": "mlp.dense_h_to_4h",
     "mlp_out": "mlp.dense_4h_to_h",
 }
-SETTINGS = {
-    "window": "max_position_embeddings",
-    "d_model": "hidden_size",
-    "heads": "num_attention_heads",
-    "d_ff": "intermediate_size",
-    "norm_eps": "layer_norm_eps",
-    "rotary": "rotary_pct",
-}
 
 FAMILY = Family(
     model_type="gpt_neox",
     config=read_config,
-    settings=SETTINGS,
     tensors=TOP | QKV | in_block("layers.{layer}", BLOCK),
     prefixes=("gpt_neox.", ""),
     synonyms={"embed_out.weight": "lm_head.weight"},

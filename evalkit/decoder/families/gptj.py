@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
+from evalkit.decoder.config import MOST_LAYERS, DecoderConfig
 from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, require, whole
-from evalkit.errors import CheckpointError
+from evalkit.decoder.families.settings import activation, head_size, number, optional, require, whole
 
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
@@ -21,26 +20,23 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     require(settings, tie_word_embeddings=False)
     width, heads = whole(settings, "n_embd"), whole(settings, "n_head")
     layers = whole(settings, "n_layer", most=MOST_LAYERS)
-    turned = whole(settings, "rotary_dim", default=64)
-    if turned % 2:
-        raise CheckpointError(
-            f"rotary_dim: found {turned}, expected an even number, as numbers of a head turn in pairs"
-        )
+    size = head_size(settings, "n_embd", "n_head")
+    turned = whole(settings, "rotary_dim", default=64, most=size)
     return DecoderConfig(
-        vocab_size=settings["vocab_size"],
-        window=settings.get("n_positions", 2048),
+        vocab_size=whole(settings, "vocab_size"),
+        window=whole(settings, "n_positions", default=2048, least=2),
         layers=layers,
         d_model=width,
         heads=heads,
         kv_heads=heads,
-        head_size=head_size(width, heads),
-        d_ff=settings.get("n_inner") or 4 * width,
+        head_size=size,
+        d_ff=optional(settings, "n_inner") or 4 * width,
         bands=(None,) * layers,
         activation=activation(settings, "activation_function", "gelu_new"),
-        norm_eps=settings.get("layer_norm_epsilon", 1e-5),
+        norm_eps=number(settings, "layer_norm_epsilon", default=1e-5),
         residual="parallel_one_norm",
         biases=("mlp_in", "mlp_out", "head"),
-        rotary=rope.radians({"rope_theta": rope.BASE}, {}, size=turned),
+        rotary=rope.radians({"rope_theta": rope.BASE}, {}, size=turned, named="rotary_dim"),
         is_tied=False,
     )
 
@@ -74,19 +70,10 @@ ATTENTION: dict[str, Source] = {
     "blocks.{layer}.attention_out.weight": Stacked(("h.{layer}.attn.out_proj.weight",), columns),
 }
 BLOCK: dict[str, str | tuple[str, ...]] = {"norm1": "ln_1", "mlp_in": "mlp.fc_in", "mlp_out": "mlp.fc_out"}
-SETTINGS = {
-    "window": "n_positions",
-    "d_model": "n_embd",
-    "heads": "n_head",
-    "d_ff": "n_inner",
-    "norm_eps": "layer_norm_epsilon",
-    "rotary": "rotary_dim",
-}
 
 FAMILY = Family(
     model_type="gptj",
     config=read_config,
-    settings=SETTINGS,
     tensors=TOP | ATTENTION | in_block("h.{layer}", BLOCK),
     prefixes=("transformer.", ""),
     ignored=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # masks

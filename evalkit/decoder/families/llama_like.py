@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig, head_size
+from evalkit.decoder.config import MOST_LAYERS, Biased, DecoderConfig
 from evalkit.decoder.families import rope
 from evalkit.decoder.families.family import Family, Source
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, flag, require, whole
+from evalkit.decoder.families.settings import activation, flag, head_size, number, optional, require, whole
+from evalkit.errors import CheckpointError
 
 TOP: dict[str, Source] = {
     "tokens": "embed_tokens.weight",
@@ -26,19 +27,6 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": ("mlp.gate_proj", "mlp.up_proj"),
     "mlp_out": "mlp.down_proj",
 }
-SETTINGS = {
-    "window": "max_position_embeddings",
-    "d_model": "hidden_size",
-    "heads": "num_attention_heads",
-    "kv_heads": "num_key_value_heads",
-    "head_size": "head_dim",
-    "d_ff": "intermediate_size",
-    "bands": "sliding_window",
-    "norm_eps": "rms_norm_eps",
-    "rotary": "rope_theta",
-    "attention_cap": "attn_logit_softcapping",
-    "logit_cap": "final_logit_softcapping",
-}
 
 
 def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: Any) -> DecoderConfig:  # Any: JSON
@@ -48,23 +36,27 @@ def read(settings: Mapping[str, Any], defaults: Mapping[str, Any], **differing: 
     """
     settings = {**defaults, **settings}
     require(settings, use_bidirectional_attention=False, partial_rotary_factor=1)
-    width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
+    heads = whole(settings, "num_attention_heads")
+    kv_heads = optional(settings, "num_key_value_heads") or heads
+    if heads % kv_heads:
+        raise CheckpointError(
+            f"num_key_value_heads: found {kv_heads}, expected a divisor of num_attention_heads, which is {heads}"
+        )
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
-    size = head_size(width, heads) if settings.get("head_dim") is None else whole(settings, "head_dim")
-    kv_heads = settings.get("num_key_value_heads")
-    fields: dict[str, Any] = {  # Any: checked by DecoderConfig
-        "vocab_size": settings["vocab_size"],
-        "window": settings["max_position_embeddings"],
+    size = optional(settings, "head_dim") or head_size(settings, "hidden_size", "num_attention_heads")
+    fields: dict[str, Any] = {  # Any: of several types
+        "vocab_size": whole(settings, "vocab_size"),
+        "window": whole(settings, "max_position_embeddings", least=2),
         "layers": layers,
-        "d_model": width,
+        "d_model": whole(settings, "hidden_size"),
         "heads": heads,
-        "kv_heads": heads if kv_heads is None else kv_heads,
+        "kv_heads": kv_heads,
         "head_size": size,
-        "d_ff": settings["intermediate_size"],
+        "d_ff": whole(settings, "intermediate_size"),
         "bands": (None,) * layers,
         "is_gated": True,
         "norm": "rms",
-        "norm_eps": settings.get("rms_norm_eps", 1e-6),
+        "norm_eps": number(settings, "rms_norm_eps", default=1e-6),
         "biases": (),
         "is_tied": flag(settings, "tie_word_embeddings", default=False),
     }
@@ -85,7 +77,6 @@ def family(model_type: str, config: Callable[[Mapping[str, Any]], DecoderConfig]
     return Family(
         model_type=model_type,
         config=config,
-        settings=SETTINGS,
         tensors=TOP | in_block("layers.{layer}", BLOCK | named),
         prefixes=("model.", ""),
         ignored=(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"rotary_emb\.inv_freq"),

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from evalkit.decoder.config import DecoderConfig, head_size
+from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families.family import Family
+from evalkit.decoder.families.settings import head_size
+from evalkit.errors import CheckpointError
 
 MODEL_TYPE = "evalkit"
 
@@ -20,14 +22,16 @@ BLOCK = tuple(f"{part}.{kind}" for part in NORMS + LINEAR for kind in ("weight",
 
 def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     """Read DecoderConfig's fields."""
-    # The first files have neither of the two.
-    written = {"kv_heads": settings["heads"], **settings}
+    written = {"kv_heads": settings.get("heads"), **settings}  # the first files have neither it nor head_size
     if "head_size" not in written:
-        written["head_size"] = head_size(written["d_model"], written["heads"])
-    wanted = [field.name for field in fields(DecoderConfig) if field.name in written or field.default is MISSING]
-    values: dict[str, Any] = {
-        name: tuple(written[name]) if isinstance(written[name], list) else written[name] for name in wanted
-    }
+        written["head_size"] = head_size(settings, "d_model", "heads")
+    values: dict[str, Any] = {}  # Any: of several types
+    for field in fields(DecoderConfig):
+        if field.name in written:
+            found = written[field.name]
+            values[field.name] = tuple(found) if isinstance(found, list) else found
+        elif field.default is MISSING:
+            raise CheckpointError(f"{field.name}: found no such setting, expected one in evalkit's own form")
     return DecoderConfig(**values)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from evalkit.decoder.config import MOST_LAYERS, DecoderConfig, head_size
+from evalkit.decoder.config import MOST_LAYERS, DecoderConfig
 from evalkit.decoder.families.family import Family, Source, Stacked
 from evalkit.decoder.families.names import in_block
-from evalkit.decoder.families.settings import activation, flag, require, whole
+from evalkit.decoder.families.settings import activation, flag, head_size, optional, require, whole
 
 PADDING = 2
 
@@ -20,17 +20,17 @@ def read_config(settings: Mapping[str, Any]) -> DecoderConfig:  # Any: JSON
     require(settings, layer_norm_elementwise_affine=True)
     width, heads = whole(settings, "hidden_size"), whole(settings, "num_attention_heads")
     layers = whole(settings, "num_hidden_layers", most=MOST_LAYERS)
-    narrow = settings.get("word_embed_proj_dim")
+    narrow = optional(settings, "word_embed_proj_dim")
     is_before = flag(settings, "do_layer_norm_before", default=True)
     return DecoderConfig(
-        vocab_size=settings["vocab_size"],
-        window=settings.get("max_position_embeddings", 2048),
+        vocab_size=whole(settings, "vocab_size"),
+        window=whole(settings, "max_position_embeddings", default=2048, least=2),
         layers=layers,
         d_model=width,
         heads=heads,
         kv_heads=heads,
-        head_size=head_size(width, heads),
-        d_ff=settings["ffn_dim"],
+        head_size=head_size(settings, "hidden_size", "num_attention_heads"),
+        d_ff=whole(settings, "ffn_dim"),
         bands=(None,) * layers,
         activation=activation(settings, "activation_function", "relu"),
         norm_place="before" if is_before else "after",
@@ -63,18 +63,10 @@ BLOCK: dict[str, str | tuple[str, ...]] = {
     "mlp_in": "fc1",
     "mlp_out": "fc2",
 }
-SETTINGS = {
-    "window": "max_position_embeddings",
-    "d_model": "hidden_size",
-    "heads": "num_attention_heads",
-    "d_ff": "ffn_dim",
-    "d_embedding": "word_embed_proj_dim",
-}
 
 FAMILY = Family(
     model_type="opt",
     config=read_config,
-    settings=SETTINGS,
     tensors=TOP | in_block("layers.{layer}", BLOCK),
     prefixes=("model.decoder.", "decoder.", ""),
     ignored=("version",),

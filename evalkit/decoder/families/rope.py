@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.decoder.config import LARGEST
-from evalkit.decoder.families.settings import number, refused, whole
+from evalkit.decoder.families.settings import nested, number, refused, whole
 from evalkit.decoder.rotary import Stretch, frequencies
 from evalkit.errors import CheckpointError
 
@@ -16,22 +16,28 @@ LARGEST_BASE = 1e30  # those of models with long windows exceed LARGEST
 
 def parameters(settings: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
     """Give the settings of rotary positions; of two forms the older one is taken, as transformers does."""
-    return dict(settings.get("rope_scaling") or settings.get("rope_parameters") or {})
+    return nested(settings, "rope_scaling") or nested(settings, "rope_parameters")
 
 
 def whole_head(settings: Mapping[str, Any], *, size: int) -> tuple[float, ...]:  # Any: JSON
     """Give the radians a position of each pair of a head of this size, all of which is turned."""
     found = {"rope_theta": settings.get("rope_theta", BASE), **parameters(settings)}
-    return radians(found, settings, size=size)
+    return radians(found, settings, size=size, named="head_dim")
 
 
-def radians(found: Mapping[str, Any], settings: Mapping[str, Any], *, size: int) -> tuple[float, ...]:  # Any: JSON
-    """Give the radians a position of each pair of a head's first `size` numbers."""
+def radians(
+    found: Mapping[str, Any],  # Any: JSON
+    settings: Mapping[str, Any],
+    *,
+    size: int,
+    named: str,
+) -> tuple[float, ...]:
+    """Give the radians a position of each pair of a head's first `size` numbers, which the setting `named` decides."""
     for name, value in found.items():
         if isinstance(value, Mapping) or (name == "partial_rotary_factor" and value != 1):
             raise refused(name, value)
-    if not 1 <= size <= LARGEST:
-        raise CheckpointError(f"rotary positions: found {size} numbers of a head to turn, expected 1 to {LARGEST}")
+    if not 2 <= size <= LARGEST or size % 2:
+        raise CheckpointError(f"{named}: found {size} numbers of a head to turn, expected an even number, 2 or more")
     base, kind = number(found, "rope_theta", most=LARGEST_BASE), found.get("rope_type", found.get("type", "default"))
     if kind == "default":
         return frequencies(size, base=base)
@@ -40,11 +46,11 @@ def radians(found: Mapping[str, Any], settings: Mapping[str, Any], *, size: int)
     if kind != "llama3":
         raise refused("rope_type", kind)
     name = "original_max_position_embeddings"
-    before = next((each for each in (settings, found) if name in each), {name: settings["max_position_embeddings"]})
-    stretch = Stretch(
-        factor=number(found, "factor"),
-        low=number(found, "low_freq_factor"),
-        high=number(found, "high_freq_factor"),
-        window=whole(before, name),
+    before, name = next(
+        ((each, name) for each in (settings, found) if name in each), (settings, "max_position_embeddings")
     )
+    low, high = number(found, "low_freq_factor"), number(found, "high_freq_factor")
+    if low >= high:
+        raise CheckpointError(f"high_freq_factor: found {high:g}, expected more than low_freq_factor, which is {low:g}")
+    stretch = Stretch(factor=number(found, "factor"), low=low, high=high, window=whole(before, name))
     return frequencies(size, base=base, stretch=stretch)
