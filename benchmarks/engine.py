@@ -27,11 +27,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # evalkit need not be installed
 
-import engine_commands
-import engine_gpu
 import torch
-from engine_limits import Ceilings, alternate, measure, prefill_cost, request_cost, step_cost
-from engine_peers import (
+from engine_parts import commands, gpu
+from engine_parts.limits import Ceilings, alternate, measure, prefill_cost, request_cost, step_cost
+from engine_parts.peers import (
     DIFFERENT,
     Shape,
     Twins,
@@ -42,7 +41,7 @@ from engine_peers import (
     scores,
     why_no_lm_eval,
 )
-from engine_requests import TWO_TOKENS, Workload, arithmetic, choices, prompts, train_tokenizer
+from engine_parts.workloads import TWO_TOKENS, Workload, arithmetic, choices, prompts, train_tokenizer
 
 from evalkit.records import Generate, LogLikelihood, Request
 
@@ -75,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few examples, one round")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="CPU parts")
-    parser.add_argument("--gpu-parts", nargs="+", choices=engine_gpu.PARTS, default=engine_gpu.PARTS)
+    parser.add_argument("--gpu-parts", nargs="+", choices=gpu.PARTS, default=gpu.PARTS)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="of the CPU parts")
     parser.add_argument("--rounds", type=int, help="after the first, which warms up (default: 3)")
     parser.add_argument("--examples", type=int, help="of ours with fixed demonstrations (default: 200)")
@@ -90,7 +89,7 @@ def main() -> None:
         given.peer_examples or (4 if is_quick else None),
     )
     if given.pretend or (torch.cuda.is_available() and not given.cpu):
-        engine_gpu.measure_all(given.gpu_parts, rounds=size.rounds, is_pretended=given.pretend, is_quick=is_quick)
+        gpu.measure_all(given.gpu_parts, rounds=size.rounds, is_pretended=given.pretend, is_quick=is_quick)
     else:
         measure_cpu(given.parts, [SHAPES[name] for name in given.shapes], size)
     if DIFFERENT:
@@ -100,7 +99,7 @@ def main() -> None:
 def measure_cpu(parts: list[str], shapes: list[Shape], size: Size) -> None:
     """Measure the CPU parts, in float32."""
     if "commands" in parts:  # first, while this process is small and its memory is quiet
-        engine_commands.compare(SHAPES["d=256"], examples=size.examples, rounds=size.rounds)
+        commands.compare(SHAPES["d=256"], examples=size.examples, rounds=size.rounds)
     if not {"choices", "arithmetic", "plain"} & set(parts):
         return
     missing = why_no_lm_eval()

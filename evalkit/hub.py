@@ -1,4 +1,4 @@
-"""Load datasets of the Hugging Face hub, or local files through `datasets`, without waiting for a hub that is away."""
+"""The Hugging Face hub: datasets of it, or local files through `datasets`, without waiting for a hub that is away."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def load(
         prepare()
     import datasets
 
-    # It tells of every retry, and the one line that is raised in the end says it all.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    hush()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
     try:
@@ -47,8 +46,9 @@ def load(
 def prepare() -> None:
     """Tell the libraries of the hub to use their caches alone where the hub's server does not answer.
 
-    They would try six times over half a minute. Behind a proxy the server cannot be asked directly: nothing is done.
+    They would try six times over half a minute. Behind a proxy the server cannot be asked directly: it is left to them.
     """
+    hush()
     if os.environ.get("HF_HUB_OFFLINE") or getproxies():
         return
     address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
@@ -57,6 +57,12 @@ def prepare() -> None:
         socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
     except (OSError, ValueError):
         _go_offline()
+
+
+def hush() -> None:
+    """Let the hub's library not tell of every retry, as the one line that is raised in the end says it all."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # read when it is imported
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _go_offline() -> None:

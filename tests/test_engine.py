@@ -285,9 +285,15 @@ def test_empty_continuation_is_refused(model: DecoderModel) -> None:
 
 
 def test_stream_gives_the_text_of_the_answer(model: DecoderModel) -> None:
-    for stop in ((), ("t", " the")):
-        request = Generate("Größe", max_tokens=40, decoding=SAMPLED, seed=2, stop=stop)
+    for stop, tokens in (((), 40), (("t", " the"), 40), ((), 0)):
+        request = Generate("Größe", max_tokens=tokens, decoding=SAMPLED, seed=2, stop=stop)
         assert "".join(model.stream(request)) == model.answer([request])[0].text
+
+
+def test_a_stream_leaves_the_mode_of_its_reader_alone(model: DecoderModel) -> None:
+    news = model.stream(Generate("Größe", max_tokens=40, decoding=SAMPLED, seed=2))
+    assert next(news)
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_smaller_window_is_kept_to(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ from tests.decoders import edit_json, make_tokenizer, save_gpt2
 CONTEXTS = ["The cat", "Q: What is 98 plus 45?\n\nA:", "Größe", "The mat sat on the cat and the", "a"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 GROUPED = SMALL | {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64}
-# What is special about each; the last two have no cache that can be padded or reordered.
+LONGROPE = {"rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+# What is special about each; the last three have no cache that can be padded or reordered.
 FAMILIES = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},  # ALiBi from the mask
     "opt": SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 64},  # positions from the mask
@@ -31,7 +33,10 @@ FAMILIES = {
     "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True},
     "mixtral": GROUPED | {"num_local_experts": 4},
     "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "rotary_dim": 4},
+    "phi3": GROUPED | {"original_max_position_embeddings": 16, "rope_parameters": LONGROPE},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+    "recurrent_gemma": GROUPED
+    | {"lru_width": 32, "block_types": ["recurrent", "attention"], "attention_window_size": 16},
     "openai-gpt": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
 }
 
@@ -121,6 +126,14 @@ def test_a_request_that_does_not_fit_alone_is_told(tmp_path: Path, monkeypatch: 
         model.answer([LogLikelihood("The cat", " sat")])
 
 
+def test_a_long_text_does_not_change_a_short_one_beside_it(tmp_path: Path) -> None:
+    save_family(tmp_path, "phi3")
+    asked = [LogLikelihood("The cat", " sat on"), LogLikelihood("The cat" * 20, " sat on")]
+    alone = [load(str(tmp_path), device="cpu").answer([each])[0].total for each in asked]
+    together = [each.total for each in load(str(tmp_path), device="cpu").answer(asked)]
+    assert together == pytest.approx(alone, abs=1e-4)
+
+
 def test_continuations_are_scored_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_gpt2(tmp_path)
     model = load(str(tmp_path), device="cpu")
@@ -166,16 +179,23 @@ def test_a_hub_id_that_is_not_cached_is_told() -> None:
     assert "transformers cannot load it" in refusal("nobody/nothing")
 
 
-def test_a_hub_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("hf:nobody/nothing", "hf:nobody/nothing: transformers cannot load it ("),
+        ("nobody/nothing", "no folder 'nobody/nothing', and no such model could be had from the hub ("),
+    ],
+)
+def test_a_hub_that_is_away_is_told_in_one_line(tmp_path: Path, model: str, said: str) -> None:
     own = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("HF_") and "proxy" not in name.lower()
     }
-    command = [sys.executable, "-m", "evalkit", "generate", "--model", "hf:nobody/nothing", "--prompt", "a"]
+    command = [sys.executable, "-m", "evalkit", "generate", "--model", model, "--prompt", "a"]
     found = subprocess.run(command, env=kept | own, capture_output=True, text=True, check=False, timeout=60)
     assert found.returncode == 2
     [line] = found.stderr.splitlines()
-    assert line.startswith("error: hf:nobody/nothing: transformers cannot load it (")
+    assert line.startswith(f"error: {said}")
 
 
 def test_what_ends_an_answer_counts_in_the_fingerprint(tmp_path: Path) -> None:
@@ -312,6 +332,13 @@ def test_numbers_that_are_not_finite_are_told(tmp_path: Path) -> None:
 def test_a_vocabulary_smaller_than_the_tokenizers_is_told(tmp_path: Path) -> None:
     save_gpt2(tmp_path, vocab_size=make_tokenizer().size - 1)
     assert "use the tokenizer the model was trained with" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("ends", [-1, [0, 99_999]])
+def test_an_end_that_is_no_token_of_the_model_is_told(tmp_path: Path, ends: object) -> None:
+    save_gpt2(tmp_path, vocab_size=320)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert re.search(r"eos_token_id: found (-1|99999), expected 0 to 319", refusal(tmp_path))
 
 
 def test_code_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ RUNTIME = [Requirement(each) for each in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(each) for name in ("distributed", "hf") for each in PROJECT["optional-dependencies"][name]]
 DEV = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
 PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-TOOLS = {"mypy", "ruff", "types-pyyaml"}  # run, never imported
+TOOLS = {"mypy", "ruff", "types-pyyaml", "accelerate"}  # run, or imported by lm_eval's hf back end, never by us
 
 
 def names(requirements: list[Requirement]) -> set[str]:
@@ -38,7 +38,7 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    ours = {"evalkit", "tests", "benchmarks", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
+    ours = {"evalkit", "tests", "benchmarks", *(path.stem for path in (ROOT / "benchmarks").iterdir())}
     return {canonicalize_name(distributions()[name][0]) for name in found - ours - sys.stdlib_module_names}
 
 

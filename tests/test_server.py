@@ -1,4 +1,4 @@
-"""A served model: where its tokens lie in a text, and what comes of servers that fail."""
+"""A served model: what it is asked, what is read of its answers, and what comes of servers that fail."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import pytest
 import torch
 
 from evalkit.decoder.engine import DecoderModel, from_folder
-from evalkit.errors import EvalkitError, ServerError, UsageError, WindowError
-from evalkit.models.load import find, load
+from evalkit.errors import EvalkitError, ServerError, WindowError
 from evalkit.models.server import ServerModel, connect
 from evalkit.models.server_http import Server
 from evalkit.records import Completion, Decoding, Generate, LogLikelihood, LogProb, Response, Rolling
-from tests.completions_server import LISTED, Answer, Served, refused, serving
+from tests.completions_server import Answer, Served, refused, serving
 from tests.decoders import make_tokenizer, save_gpt2
 
 ASKED = LogLikelihood("The cat", " sat")
@@ -63,24 +62,6 @@ def complaint(model: ServerModel, *requests: LogLikelihood | Generate | Rolling)
         model.answer(requests)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["server:", "hf:", "server: ", "hf:  "])
-def test_a_prefix_needs_something_behind_it(name: str) -> None:
-    with pytest.raises(UsageError, match="nothing behind it"):
-        load(name)
-
-
-@pytest.mark.parametrize("name", ["server:http://host", "hf:gpt2"])
-def test_only_the_decoders_own_models_have_a_folder(name: str) -> None:
-    with pytest.raises(UsageError, match="does not run in evalkit's own decoder"):
-        find(name)
-
-
-@pytest.mark.parametrize("flag", ["device", "dtype"])
-def test_the_server_decides_on_device_and_dtype(flag: str) -> None:
-    with pytest.raises(UsageError, match=f"--{flag}"):
-        load("server:http://127.0.0.1:9", **{flag: "cpu"})
 
 
 def test_the_servers_own_words_are_shown(served: Served, model_of: Callable[..., ServerModel]) -> None:
@@ -150,6 +131,24 @@ def test_what_was_answered_before_a_failure_is_kept(served: Served, model_of: Ca
     with pytest.raises(ServerError, match="broken"):
         model.answer([ASKED, LogLikelihood("The mat", " sat"), Generate("The cat", max_tokens=3)], on_response=keep)
     assert {type(response) for response in told} == {LogProb, Completion}
+
+
+def test_what_is_under_way_at_a_failure_is_kept(served: Served, model_of: Callable[..., ServerModel]) -> None:
+    failed = threading.Event()
+
+    def fail(path: str, body: dict[str, Any]) -> Answer:
+        if "mat" in body["prompt"]:
+            failed.set()
+            return refused("broken")
+        failed.wait(5)
+        time.sleep(0.2)  # so that the refusal is there first
+        return served.answer(path, body)
+
+    told: list[int] = []
+    model = model_of(completions(served, fail))
+    with pytest.raises(ServerError, match="broken"):
+        model.answer([ASKED, LogLikelihood("The mat", " sat"), ASKED], on_response=lambda place, _: told.append(place))
+    assert told == [0, 2]
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(served: Served, model_of: Callable[..., ServerModel]) -> None:
@@ -228,68 +227,19 @@ def test_no_tokens_of_a_text_are_told(served: Served, model_of: Callable[..., Se
         model.count_tokens(["The cat"])
 
 
+@pytest.mark.parametrize("number", [-1, 2**31, True, 1.0, "1"])
+def test_a_token_that_has_no_number_is_told(
+    served: Served, model_of: Callable[..., ServerModel], number: object
+) -> None:
+    model = model_of(
+        lambda path, body: (200, {"tokens": [number]}) if path == "/tokenize" else served.answer(path, body)
+    )
+    assert "as tokens of /tokenize, expected their numbers" in complaint(model, Rolling("The cat", 24))
+
+
 def test_tokens_of_another_text_are_told(served: Served, model_of: Callable[..., ServerModel]) -> None:
     model = model_of(changed(served, lambda choice: choice["logprobs"]["tokens"].__setitem__(1, " dog")))
     assert "do not spell the text" in complaint(model, LogLikelihood("The", " cat sat"))
-
-
-def listing(*models: object) -> Behaviour:
-    return lambda *_: (200, {"object": "list", "data": list(models)})
-
-
-def test_of_several_models_one_has_to_be_named() -> None:
-    with serving(listing({"id": "one"}, {"id": "two"})) as url:
-        with pytest.raises(UsageError, match=r"none is named.*serves one, two"):
-            load(f"server:{url}")
-        assert load(f"server:{url}/v1#two").name == "two"
-
-
-def test_a_model_that_is_not_served_is_told() -> None:
-    with serving(listing({"id": "one"})) as url, pytest.raises(UsageError, match=r"'two' is asked for.*serves one"):
-        load(f"server:{url}#two")
-
-
-@pytest.mark.parametrize("models", [None, 3, ["one"], [{"name": "one"}]])
-def test_a_list_of_models_that_is_none_is_told(models: object) -> None:
-    with serving(lambda *_: (200, {"data": models})) as url, pytest.raises(ServerError, match="a list of models"):
-        load(f"server:{url}")
-
-
-def test_the_window_leaves_what_the_server_needs() -> None:
-    with serving(listing({"id": "one", "max_model_len": 64})) as url:
-        assert load(f"server:{url}").window == 62
-        assert load(f"server:{url}", window=20).window == 20
-        with pytest.raises(UsageError, match="expected 2 to 62"):
-            load(f"server:{url}", window=64)
-
-
-@pytest.mark.parametrize("told", [{}, {"max_model_len": None}])
-def test_a_server_that_tells_no_window_has_2048(told: dict[str, object]) -> None:
-    with serving(listing({"id": "one"} | told)) as url:
-        assert load(f"server:{url}").window == 2048
-
-
-@pytest.mark.parametrize("told", ["64", -1, 0, 3, 64.0, True, [64]])
-def test_a_window_that_is_none_is_told(told: object) -> None:
-    with (
-        serving(listing({"id": "one", "max_model_len": told})) as url,
-        pytest.raises(ServerError, match="expected a whole number above 3"),
-    ):
-        load(f"server:{url}")
-
-
-def test_the_fingerprint_is_of_the_model_and_not_of_the_servers_start() -> None:
-    later = LISTED | {"created": 1, "permission": [{"id": "modelperm-2"}]}
-    listed = iter([LISTED, later, LISTED | {"root": "/models/other"}, LISTED | {"id": "other"}])
-    with serving(lambda *_: (200, {"data": [next(listed)]})) as url:
-        found = [load(f"server:{url}").fingerprint for _ in range(4)]
-    assert [found.index(each) for each in found] == [0, 0, 2, 3]
-
-
-def test_servers_of_one_name_have_fingerprints_of_their_own() -> None:
-    with serving(listing(LISTED)) as one, serving(listing(LISTED)) as other:
-        assert load(f"server:{one}").fingerprint == load(f"server:{one}/v1").fingerprint
-        assert load(f"server:{one}").fingerprint != load(f"server:{other}").fingerprint
 
 
 @pytest.mark.parametrize("request_", [ASKED, Generate("The cat", max_tokens=3)])
@@ -342,7 +292,7 @@ def test_every_setting_of_a_draw_is_sent(served: Served, model_of: Callable[...,
         return served.answer(path, body)
 
     rule = Decoding(temperature=0.5, top_p=0.9, top_k=7)
-    model_of(completions(served, record)).answer([Generate("The", ("\n",), 5, rule, 2**31 + 3), Generate("The")])
+    model_of(completions(served, record)).answer([Generate("The", ("", "\n"), 5, rule, 2**31 + 3), Generate("The")])
     drawn, greedy = sorted(sent, key=lambda body: -body["temperature"])
     keys = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "max_tokens", "model")
     assert [drawn[key] for key in keys] == [0.5, 0.9, 7, 0.0, 1.0, 3, ["\n"], 5, "small"]

@@ -27,7 +27,7 @@ def test_a_url_may_end_in_v1(url: str, root: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost", "ftp://host", "http://", "http://host:x", "http://a b", "file:///etc"]
+    "url", ["", "localhost", "ftp://host", "http://", "http://host:x", "http://a b", "file:///etc", "http://a..b"]
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="expected one such as"):
@@ -82,6 +82,13 @@ def test_a_server_that_is_always_asked_too_often_is_an_error() -> None:
     with serving(refuse) as url, pytest.raises(ServerError, match=r"429 \(slow down\), asked 60 times in 0 seconds"):
         connect(Server(url, pause=0.0))
     assert len(tried) == 60
+
+
+def test_a_connection_that_drops_after_many_refusals_is_tried_again() -> None:
+    left: list[Answer] = [(200, None), *[refused("slow down", status=429)] * 9]
+    with serving(lambda *_: left.pop() if left else (200, {"data": [LISTED]})) as url:
+        assert connect(Server(url, pause=0.0)).name == LISTED["id"]
+    assert not left
 
 
 def test_waits_end_when_patience_does() -> None:

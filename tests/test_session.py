@@ -117,8 +117,32 @@ def test_running_out_of_memory_changes_nothing_but_the_batches_and_is_remembered
     assert Small.refused == []
 
 
-def test_a_single_request_beyond_the_memory_is_an_error_after_all_others(wide: checkpoint.Checkpoint) -> None:
-    told: list[int] = []
+def test_a_single_request_beyond_the_memory_is_an_error(wide: checkpoint.Checkpoint) -> None:
     requests = [LogLikelihood("The cat", " sat"), LogLikelihood("The mat sat " * 20, " on"), Generate("Q: What is")]
     with pytest.raises(ModelMemoryError, match="too little memory"):
-        small(wide, most=40).answer(requests, on_response=lambda place, _: told.append(place))
+        small(wide, most=40).answer(requests)
+
+
+def drawn(context: str, count: int) -> list[Request]:
+    return [Generate(context, max_tokens=5, decoding=SAMPLED, seed=seed) for seed in range(count)]
+
+
+def test_answers_of_one_prompt_are_parted_where_memory_runs_out(wide: checkpoint.Checkpoint) -> None:
+    requests = drawn("The cat", 30)
+    model = small(wide, most=8)
+    assert_same(model.answer(requests), DecoderModel(wide, name="random").answer(requests))
+    assert Small.refused
+
+
+@pytest.mark.parametrize("answers", [1, 70])
+def test_memory_that_runs_out_after_a_prefix_was_answered_is_no_error(
+    wide: checkpoint.Checkpoint, answers: int
+) -> None:
+    shared = "the cat sat on mat" * 4
+    requests = [
+        *drawn(shared, answers),
+        *(LogLikelihood(f"{shared} {number} a b a b a b", " yes") for number in range(30)),
+    ]
+    model = small(wide, most=60)
+    assert_same(model.answer(requests), DecoderModel(wide, name="random").answer(requests))
+    assert Small.refused

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from evalkit.decoder.batches import batches, columns
+from evalkit.decoder.device import Budget
 from evalkit.decoder.tree import LEAST_SAVED, Node, build
 
 
@@ -60,7 +61,7 @@ def test_batches_hold_every_sequence_within_the_budget(budget: int) -> None:
     sequences = drawn(7)
     jobs = []
     seen: set[int] = set()
-    for batch in batches(build(sequences), budget=budget, reserve=lambda _: 0):
+    for batch in batches(build(sequences), budget=Budget(budget), reserve=lambda _: 0):
         for stretch in batch.prefix:
             if id(stretch) not in seen:
                 jobs += stretch.jobs
@@ -74,12 +75,12 @@ def test_fixed_demonstrations_become_a_prefix_and_choices_stay_with_their_questi
     demonstrations = list(range(1000))
     questions = [demonstrations + [2000 + number] * 30 for number in range(80)]
     sequences = [question + choice for question in questions for choice in ([1, 2], [3])]
-    [batch] = batches(build(sequences), budget=100_000, reserve=lambda _: 0)
+    [batch] = batches(build(sequences), budget=Budget(100_000), reserve=lambda _: 0)
     assert [stretch.tokens for stretch in batch.prefix] == [demonstrations]
     assert sorted(len(tree.children) for tree in batch.trees) == [2] * 80
 
 
 def test_answers_that_grow_are_counted() -> None:
     trees = build([[number] * 10 for number in range(6)])
-    found = [len(batch.trees) for batch in batches(trees, budget=100, reserve=lambda _: 50)]
+    found = [len(batch.trees) for batch in batches(trees, budget=Budget(100), reserve=lambda _: 50)]
     assert found == [2, 2, 2]

@@ -175,6 +175,7 @@ def test_other_bytes_are_named_in_one_line(tmp_path: Path) -> None:
         ('{"weight_map": []}', "weight_map is missing"),
         ('{"weight_map": {"a": "absent.SUFFIX"}}', r"lists absent\.(safetensors|bin), which is not there"),
         ('{"weight_map": {"a": "../model.SUFFIX"}}', "expected the name of a file beside it"),
+        ('{"weight_map": {"a": "' + "a" * 300 + '.SUFFIX"}}', r"lists a{100,}.*, which is not there"),
         ('{"weight_map": {"a": 3}}', "found 3, expected the name of a file beside it"),
         ('{"weight_map": {"a": "weights.pt"}}', "expected files of the form that the index is named for"),
     ],

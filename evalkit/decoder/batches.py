@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from evalkit.decoder.device import Budget
 from evalkit.decoder.tree import Node
 
 BROAD = 2  # times as many tokens below a stretch as in it make it a prefix, computed before what follows it
@@ -19,18 +20,18 @@ class Batch:
 
 
 def batches(
-    trees: Sequence[Node], *, budget: int, reserve: Callable[[Node], int], prefix: tuple[Node, ...] = ()
+    trees: Sequence[Node], *, budget: Budget, reserve: Callable[[Node], int], prefix: tuple[Node, ...] = ()
 ) -> Iterator[Batch]:
-    """Yield batches of at most `budget` tokens, padding counted; a tree beyond it goes alone.
+    """Yield batches within a budget of tokens, padding counted; a tree beyond it goes alone.
 
-    `reserve` counts the tokens that a tree needs for answers that grow. A tree that is broad, or too large for the
+    `reserve` counts the tokens that the answers after a tree will hold. A tree that is broad, or too large for the
     budget, becomes a prefix and the trees below it. Trees of like size go together, the largest first.
     """
     narrow: list[tuple[int, int, Node]] = []
     broad: list[Node] = []
     for tree in trees:
         size = columns(tree)
-        if tree.children and (size > budget or size - tree.length > BROAD * tree.length):
+        if tree.children and (size > budget.tokens or size - tree.length > BROAD * tree.length):
             broad.append(tree)
         else:
             narrow.append((size, reserve(tree), tree))
@@ -39,7 +40,7 @@ def batches(
     longest = reserved = 0
     for size, kept, tree in narrow:
         longest, reserved = max(longest, size), reserved + kept
-        if batch and (longest * (len(batch) + 1) > budget or reserved > budget):
+        if batch and (longest * (len(batch) + 1) > budget.tokens or reserved > budget.kept):
             yield Batch(prefix, batch)
             batch, longest, reserved = [], size, kept
         batch.append(tree)

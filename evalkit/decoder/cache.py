@@ -41,7 +41,10 @@ class KVCache:
         dtype: torch.dtype,
         prefix: KVCache | None = None,
     ) -> None:
-        """Make room for `capacity` tokens in each row, those of the prefix not counted."""
+        """Make room for `capacity` tokens in each row, those of the prefix not counted.
+
+        Without room, tokens that are computed see the prefix and each other, and are kept for none that come later.
+        """
         self.config = config
         self.prefix = prefix
         self.offset: int = 0 if prefix is None else prefix.longest  # tokens of the prefix
@@ -145,9 +148,14 @@ class KVCache:
         Queries (B, H, T, D) are those of the new tokens, or (B, H, Q, D) of the `wanted` ones among them (B, Q).
         """
         tokens, tail, band = key.shape[2], self.tails[layer], self.bands[layer]
-        self._store(layer, key, value)
         end = tail + self.longest + tokens
-        own = self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        if self.capacity:
+            self._store(layer, key, value)
+            own = self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        elif tail:
+            own = torch.cat([self.keys[layer], key], dim=2), torch.cat([self.values[layer], value], dim=2)
+        else:
+            own = key, value
         prefix = None
         if self.prefix is not None and band is None and self.offset > 0:
             prefix = self.prefix.keys[layer][:, :, : self.offset], self.prefix.values[layer][:, :, : self.offset]

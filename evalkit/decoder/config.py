@@ -73,9 +73,7 @@ class DecoderConfig:
         if self.heads % self.kv_heads:
             raise CheckpointError(f"kv_heads: {self.heads} heads are not a multiple of {self.kv_heads}")
         if len(self.bands) != self.layers:
-            raise CheckpointError(
-                f"{len(self.bands)} attention bands for {self.layers} layers; the configuration needs one a layer"
-            )
+            raise CheckpointError(f"bands: found {len(self.bands)}, expected {self.layers}, one for each layer")
         for name in ("rotary", "local_rotary"):
             pairs = len(getattr(self, name) or ())
             if 2 * pairs > self.head_size:

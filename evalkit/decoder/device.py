@@ -15,37 +15,45 @@ from evalkit.errors import ModelMemoryError, UsageError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU_BYTES = 2**24  # of the widest activations of a batch: larger ones are mapped and cleared anew for every layer
 CPU_TOKENS = (256, 16384)
+CPU_KEPT_BYTES = 2**28  # of the keys and values of answers that grow together
 CUDA_SHARE = 0.6  # of the memory that is free when a model was loaded
 CUDA_TOKENS = (2048, 2**18)
 OTHER_TOKENS = 16384
 
 
 class Budget:
-    """How many tokens are computed together; it shrinks where memory runs out."""
+    """How many tokens are computed together, and how many those answers hold that grow; less where memory runs out."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, *, kept: int | None = None) -> None:
+        """Let growing answers hold `kept` tokens, or as many as are computed together."""
         self.tokens = tokens
+        self.kept = max(tokens, kept or 0)
+        self.was_halved = False
 
     def halve(self, batch: int) -> None:
         """Remember that a batch of so many tokens was too large."""
         self.tokens = max(1, min(self.tokens, batch) // 2)
+        self.kept = max(self.tokens, min(self.kept, batch) // 2)
+        self.was_halved = True
 
 
-def automatic_budget(decoder: Decoder) -> int:
+def automatic_budget(decoder: Decoder) -> Budget:
     """Choose how many tokens are computed together: on a CPU what stays in its allocator, on a GPU what its memory has.
 
-    The bytes of a token are those of its keys, values and widest activations.
+    The bytes of a token are those of its keys, values and widest activations; of one that is kept the first two.
     """
     config, dtype, device = decoder.config, decoder.tokens.dtype, decoder.tokens.device
+    kept = 2 * config.layers * config.kv_heads * config.head_size
     if device.type == "cpu":
         least, most = CPU_TOKENS
-        return min(most, max(least, CPU_BYTES // (_widest(config) * dtype.itemsize)))
+        tokens = min(most, max(least, CPU_BYTES // (_widest(config) * dtype.itemsize)))
+        return Budget(tokens, kept=CPU_KEPT_BYTES // (kept * dtype.itemsize))
     if device.type == "cuda":
         least, most = CUDA_TOKENS
         free = torch.cuda.mem_get_info(device)[0]
-        kept = 2 * config.layers * config.kv_heads * config.head_size
-        return min(most, max(least, int(CUDA_SHARE * free) // ((kept + 4 * _widest(config)) * dtype.itemsize)))
-    return OTHER_TOKENS
+        bytes_each = (kept + 4 * _widest(config)) * dtype.itemsize
+        return Budget(min(most, max(least, int(CUDA_SHARE * free) // bytes_each)))
+    return Budget(OTHER_TOKENS)
 
 
 def _widest(config: DecoderConfig) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from evalkit.decoder import checkpoint, rolling
+from evalkit.decoder import checkpoint, distinct, rolling
 from evalkit.decoder.device import Budget, automatic_budget, dtype_of, reported_memory, usable_device
 from evalkit.decoder.session import Job, Session
 from evalkit.decoder.spans import check_window, count_tokens, spans
@@ -31,7 +31,7 @@ class DecoderModel:
         self.fingerprint = f"{loaded.fingerprint}-{str(loaded.decoder.tokens.dtype).removeprefix('torch.')}"
         self._decoder = loaded.decoder
         self._tokenizer = loaded.tokenizer
-        self._budget = Budget(token_budget or automatic_budget(loaded.decoder))
+        self._budget = Budget(token_budget) if token_budget else automatic_budget(loaded.decoder)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
@@ -43,33 +43,21 @@ class DecoderModel:
         Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory,
         CheckpointError where the model's numbers are not finite.
         """
-        places: dict[Request, list[int]] = {}
-        for place, request in enumerate(requests):
-            places.setdefault(request, []).append(place)
-        distinct = list(places)
-        answers: dict[Request, Response] = {}
+        return distinct.answer(requests, self._answer, on_response=on_response)
 
-        def keep(owner: int, response: Response) -> None:
-            request = distinct[owner]
-            answers[request] = response
-            for place in places[request]:
-                on_response(place, response)
-
-        jobs = self._jobs(distinct)
-        session = self._session()
-        with torch.inference_mode():
-            session.answer(jobs, keep)
-        return [answers[request] for request in requests]
-
+    @torch.inference_mode()
     def stream(self, request: Generate) -> Iterator[str]:
         """Generate one answer and yield its text as it comes."""
         if request.decoding.beams > 1:
             raise UsageError("beam search knows its answer only at the end; it cannot be streamed")
         session = self._session()
         [job] = self._jobs([request])
-        with reported_memory(), torch.inference_mode():
-            for news in session.stream(job):
-                yield from news
+        with reported_memory():
+            yield from filter(None, session.stream(job))
+
+    @torch.inference_mode()
+    def _answer(self, requests: Sequence[Request], keep: OnResponse) -> None:
+        self._session().answer(self._jobs(requests), keep)
 
     def _session(self) -> Session:
         return Session(self._decoder, self._tokenizer, name=self.name, window=self.window, budget=self._budget)

@@ -44,8 +44,9 @@ class Forest:
         device, dtype = self.decoder.tokens.device, self.decoder.tokens.dtype
         self.columns = {}
         filled = 0
-        if self.is_kept or self.prefix is not None or any(root.children for root in self.roots):
-            capacity = _columns(self.roots)
+        is_needed = self.is_kept or any(root.children for root in self.roots)
+        if is_needed or self.prefix is not None:
+            capacity = _columns(self.roots) if is_needed else 0
             self.cache = KVCache(
                 self.decoder.config, rows=len(rows), capacity=capacity, device=device, dtype=dtype, prefix=self.prefix
             )

@@ -109,6 +109,11 @@ class Pool:
         """Count the answers that are not whole."""
         return sum(not member.is_done for member in self.members)
 
+    @property
+    def held(self) -> int:
+        """Count the tokens that the answers have room for."""
+        return 0 if self._cache is None else len(self._cache.lengths) * self._cache.capacity
+
     def admit(self, members: Sequence[Growing], cache: KVCache, hidden: Tensor) -> None:
         """Take in answers whose prompts lie in the rows of a cache (B), with the hidden states (B, d) of their ends."""
         shortest = min(cache.lengths.tolist())

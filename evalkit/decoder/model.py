@@ -24,6 +24,7 @@ from evalkit.decoder.linear import Linear, pack, project
 from evalkit.decoder.norm import make_norm
 
 INIT_STD = 0.02
+MLP_ROWS = 1024  # tokens whose inner activations, the widest there are, a CPU has in memory at a time
 MOST_WANTED = 0.25  # share of positions up to which the last block computes them alone
 
 
@@ -193,6 +194,15 @@ class Block(nn.Module):
         return hidden + (self.mlp_norm(added) if is_around else added)
 
     def _mlp(self, normed: Tensor) -> Tensor:
+        if normed.device.type != "cpu" or normed.requires_grad or normed.shape[:-1].numel() <= MLP_ROWS:
+            return self._mlp_at_once(normed)
+        made = torch.empty_like(normed)
+        parts = (torch.split(each.view(-1, each.shape[-1]), MLP_ROWS) for each in (normed, made))
+        for part, place in zip(*parts, strict=True):
+            place.copy_(self._mlp_at_once(part))
+        return made
+
+    def _mlp_at_once(self, normed: Tensor) -> Tensor:
         inner = self.mlp_in(normed)
         if self.config.is_gated:
             gate, let_through = inner.chunk(2, dim=-1)

@@ -22,8 +22,8 @@ def pick(logits: Tensor, rules: Sequence[Decoding], uniforms: Sequence[float]) -
         return likeliest
     rows = torch.tensor(drawn, device=logits.device)
     probabilities = distribution(logits[rows], [rules[row] for row in drawn])
-    numbers = torch.tensor([uniforms[row] for row in drawn], device=logits.device, dtype=probabilities.dtype)
-    return likeliest.index_copy(0, rows, invert(probabilities, numbers))
+    numbers = torch.tensor([uniforms[row] for row in drawn], device=probabilities.device, dtype=probabilities.dtype)
+    return likeliest.index_copy(0, rows, invert(probabilities, numbers).to(likeliest.device))
 
 
 def is_greedy(rule: Decoding) -> bool:
@@ -33,6 +33,8 @@ def is_greedy(rule: Decoding) -> bool:
 
 def distribution(logits: Tensor, rules: Sequence[Decoding]) -> Tensor:
     """Turn logits (B, V) into probabilities (B, V), in float64, after temperature, top-k and top-p in this order."""
+    if logits.device.type == "mps":  # which has no float64
+        logits = logits.cpu()
     temperatures = torch.tensor([rule.temperature for rule in rules], device=logits.device, dtype=torch.float64)
     probabilities = torch.softmax(logits.double() / temperatures[:, None], dim=-1)
     if all(rule.top_k is None and rule.top_p is None for rule in rules):

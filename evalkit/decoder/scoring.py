@@ -41,9 +41,9 @@ def score_tokens(
     size = max(1, LOGITS_AT_ONCE // decoder.config.vocab_size)
     for begin in range(0, len(hidden), size):
         logits = decoder.logits(hidden[begin : begin + size])  # (n, V)
-        first, last = torch.searchsorted(owner, torch.tensor([begin, begin + size], device=device)).tolist()
+        first, last = bisect_left(rows, begin), bisect_left(rows, begin + size)
         places, chosen = owner[first:last] - begin, wanted[first:last]
-        logprobs += (logits[places, chosen] - logits.logsumexp(dim=1)[places]).double().tolist()
+        logprobs += (logits[places, chosen] - logits.logsumexp(dim=1)[places]).tolist()
         greedy += (logits.argmax(dim=1)[places] == chosen).tolist()
         asked = described[bisect_left(described, first) : bisect_left(described, last)]
         if asked:
@@ -69,5 +69,5 @@ def describe(logits: Tensor, *, rows: Tensor, targets: Tensor) -> tuple[list[int
         taken.sub_(taken.amax(dim=1, keepdim=True)).clamp_(min=torch.finfo(taken.dtype).min)
         shares = taken.exp()
         total = shares.sum(dim=1)
-        entropies += (total.log() - shares.mul_(taken).sum(dim=1) / total).double().tolist()
+        entropies += (total.log() - shares.mul_(taken).sum(dim=1) / total).tolist()
     return ranks, entropies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,9 +21,8 @@ from evalkit.decoder.spans import Span
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.decoder.tree import Node, build
 from evalkit.errors import ModelMemoryError
+from evalkit.interfaces import OnResponse
 from evalkit.records import Generate, LogProb, PerToken, Request, Response, Rolling, TokenScores
-
-Keep = Callable[[int, Response], None]
 
 REFILLED = 0.5  # share of answers still growing at which the next prompts are computed
 
@@ -89,7 +88,7 @@ class Session:
         self._window = window
         self._budget = budget
 
-    def answer(self, jobs: Sequence[Job], keep: Keep) -> None:
+    def answer(self, jobs: Sequence[Job], keep: OnResponse) -> None:
         """Answer all jobs, in whatever order is the fastest; ModelMemoryError where one alone exceeds the memory.
 
         After a batch that was too large, what is not answered is planned again with half of its tokens.
@@ -104,7 +103,7 @@ class Session:
             work = self._work(list(waiting.values()))
             try:
                 with reported_memory():
-                    work.run(self._budget, answered)
+                    work.run(answered)
             except ModelMemoryError:
                 if work.is_single:
                     raise
@@ -112,20 +111,31 @@ class Session:
 
     def stream(self, job: Job) -> Iterator[str]:
         """Generate one answer and yield its text as it comes."""
-        yield from self._work([job]).stream(self._budget)
+        yield from self._work([job]).stream()
 
     def _work(self, jobs: Sequence[Job]) -> Work:
-        return Work(self._decoder, self._tokenizer, jobs, name=self._name, window=self._window)
+        return Work(
+            self._decoder,
+            self._tokenizer,
+            jobs,
+            name=self._name,
+            window=self._window,
+            budget=self._budget,
+        )
 
 
 class Work:
     """What is to be computed for jobs, and what was."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], *, name: str, window: int) -> None:
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, jobs: Sequence[Job], *, name: str, window: int, budget: Budget
+    ) -> None:
+        """Plan how to compute jobs within a budget."""
         self._decoder = decoder
         self._name = name
         self._tokenizer = tokenizer
         self._window = window
+        self._budget = budget
         self._jobs = jobs
         self._scores = [Score(job) for job in jobs]
         self._begun: dict[int, list[int]] = {}  # id of a node -> jobs whose prompt it ends
@@ -137,29 +147,29 @@ class Work:
         self.is_single = False  # whether what is computed now is one sequence alone
         self.tokens = 0  # that are computed now
 
-    def run(self, budget: Budget, keep: Keep) -> None:
+    def run(self, keep: OnResponse) -> None:
         """Compute everything, batch by batch."""
         for score in self._scores:
             if not score.left and not isinstance(score.job.request, Generate):
                 keep(score.job.owner, score.response())
         prefix: tuple[Node, ...] = ()
-        for batch in batches(self._trees, budget=budget.tokens, reserve=self._reserve):
+        for batch in batches(self._trees, budget=self._budget, reserve=self._reserve):
             if batch.prefix != prefix:
                 self._grow(keep, until=0)
                 prefix = batch.prefix
             self._compute(batch, keep)
-            self._grow(keep, until=int(REFILLED * self._pool.growing))
+            self._refill(keep)
         self._grow(keep, until=0)
 
-    def stream(self, budget: Budget) -> Iterator[str]:
+    def stream(self) -> Iterator[str]:
         """Compute the one answer, yielding its text."""
-        [batch] = batches(self._trees, budget=budget.tokens, reserve=self._reserve)
+        [batch] = batches(self._trees, budget=self._budget, reserve=self._reserve)
         self._compute(batch, lambda _owner, _response: None)
-        [member] = self._pool.members
-        assert isinstance(member, Row)
-        while not member.is_done:
-            self._pool.step()
-            yield member.news()
+        for member in tuple(self._pool.members):  # none where the answer may have no tokens
+            assert isinstance(member, Row)
+            while not member.is_done:
+                self._pool.step()
+                yield member.news()
 
     def _plan(self) -> list[Node]:
         """Make the trees, and note what is asked at which position of which node."""
@@ -197,20 +207,21 @@ class Work:
 
     def _reserve(self, tree: Node) -> int:
         """Count the tokens that the answers after a tree's prompts need."""
-        total = 0
-        for node in tree.walk():
-            for at in self._begun.get(id(node), ()):
-                request = self._jobs[at].request
-                assert isinstance(request, Generate)
-                total += request.decoding.beams * (node.end - tree.begin + request.max_tokens)
-        return total
+        begun = (at for node in tree.walk() for at in self._begun.get(id(node), ()))
+        return sum(self._held(at, after=tree.begin) for at in begun)
 
-    def _compute(self, batch: Batch, keep: Keep) -> None:
+    def _held(self, at: int, *, after: int) -> int:
+        """Count the tokens that the rows of an answer hold in the end, beside a prefix of `after` tokens."""
+        request = self._jobs[at].request
+        assert isinstance(request, Generate)
+        return request.decoding.beams * (len(self._jobs[at].spans[0].ids) - after + self._limit(at))
+
+    def _compute(self, batch: Batch, keep: OnResponse) -> None:
         """Score what a batch asks for, and let the answers to its prompts begin."""
         nodes = [node for tree in batch.trees for node in tree.walk()]
-        self.tokens = len(batch.trees) * max(map(columns, batch.trees))
-        self.is_single = len(nodes) == 1 and not self._pool.growing
+        self.tokens = max(len(batch.trees) * max(map(columns, batch.trees)), sum(map(self._reserve, batch.trees)))
         prefix = self._prefix(batch.prefix, keep)
+        self.is_single = len(nodes) == 1 and not self._pool.growing
         wanted = {id(node): sorted(self._asked.get(id(node), ())) for node in nodes}
         has_prompts = any(id(node) in self._begun for node in nodes)
         forest = Forest(self._decoder, batch.trees, wanted, prefix=prefix, is_kept=has_prompts)
@@ -220,7 +231,7 @@ class Work:
         if begun:
             self._begin(begun, forest, keep)
 
-    def _prefix(self, stretches: tuple[Node, ...], keep: Keep) -> KVCache | None:
+    def _prefix(self, stretches: tuple[Node, ...], keep: OnResponse) -> KVCache | None:
         """Compute the stretches that trees follow, or take what is there of them."""
         same = 0
         while same < min(len(self._prefixes), len(stretches)) and self._prefixes[same][0] is stretches[same]:
@@ -230,8 +241,9 @@ class Work:
             self._prefixes.append((stretch, self._extend(stretch, keep)))
         return self._prefixes[-1][1] if self._prefixes else None
 
-    def _extend(self, stretch: Node, keep: Keep) -> KVCache:
+    def _extend(self, stretch: Node, keep: OnResponse) -> KVCache:
         """Compute a stretch after those before it, in a cache of one row."""
+        self.is_single = True
         wanted = {id(stretch): sorted(self._asked.get(id(stretch), ()))}
         alone = Node(stretch.ids, stretch.begin, stretch.end)
         if self._prefixes:
@@ -245,21 +257,35 @@ class Work:
         asked = torch.tensor([places or [0]], device=tokens.device)
         hidden = self._decoder(tokens, cache=cache, wanted=asked)[0][: len(places)]
         cache.set_lengths([cache.longest + alone.length])
-        begun = self._score(Level([stretch], hidden), wanted, keep)
-        if begun:
+        self._score(Level([stretch], hidden), wanted, keep)
+        for jobs in self._portions(self._begun.get(id(stretch), ()), after=stretch.end):
+            self.is_single = len(jobs) == 1
             after = KVCache(
                 cache.config,
-                rows=sum(len(self._begun[id(node)]) for node, _ in begun),
-                capacity=max(self._limit(at) for at in self._begun[id(stretch)]),
+                rows=len(jobs),
+                capacity=max(map(self._limit, jobs)),
                 device=tokens.device,
                 dtype=hidden.dtype,
                 prefix=cache,
             )
-            self._admit(self._begun[id(stretch)], after, hidden[-1:].expand(len(after.lengths), -1), keep)
+            self._admit(jobs, after, hidden[-1:].expand(len(jobs), -1), keep)
             self._grow(keep, until=0)
         return cache
 
-    def _score(self, level: Level, wanted: dict[int, list[int]], keep: Keep) -> list[tuple[Node, torch.Tensor]]:
+    def _portions(self, jobs: Sequence[int], *, after: int) -> Iterator[list[int]]:
+        """Divide jobs whose answers begin into as many as may grow at once: all, until memory has run out."""
+        portion: list[int] = []
+        held = 0
+        for at in jobs:
+            held += self._held(at, after=after)
+            if portion and self._budget.was_halved and held > self._budget.kept:
+                yield portion
+                portion, held = [], self._held(at, after=after)
+            portion.append(at)
+        if portion:
+            yield portion
+
+    def _score(self, level: Level, wanted: dict[int, list[int]], keep: OnResponse) -> list[tuple[Node, torch.Tensor]]:
         """Score the targets of a level; give the nodes that end prompts, with their last hidden state."""
         rows: list[int] = []  # of the hidden states that have targets, and of each target its place among these
         places: list[int] = []
@@ -301,15 +327,20 @@ class Work:
         assert isinstance(request, Generate)
         return min(request.max_tokens, self._window - len(self._jobs[at].spans[0].ids))
 
-    def _begin(self, begun: Sequence[tuple[Node, torch.Tensor]], forest: Forest, keep: Keep) -> None:
+    def _begin(self, begun: Sequence[tuple[Node, torch.Tensor]], forest: Forest, keep: OnResponse) -> None:
         """Let answers grow after the prompts that a forest holds."""
-        pairs = [(at, node, hidden) for node, hidden in begun for at in self._begun[id(node)]]
+        ends = {at: (node, hidden) for node, hidden in begun for at in self._begun[id(node)]}
         offset = 0 if forest.prefix is None else forest.prefix.longest
-        capacity = max(node.end - offset + self._limit(at) for at, node, _ in pairs)
-        cache = forest.extract([node for _, node, _ in pairs], capacity=capacity)
-        self._admit([at for at, _, _ in pairs], cache, torch.stack([hidden for _, _, hidden in pairs]), keep)
+        for place, jobs in enumerate(self._portions(list(ends), after=offset)):
+            if place:
+                self._refill(keep)
+            self.is_single = len(jobs) == 1 and not self._pool.growing
+            nodes = [ends[at][0] for at in jobs]
+            capacity = max(ends[at][0].end - offset + self._limit(at) for at in jobs)
+            cache = forest.extract(nodes, capacity=capacity)
+            self._admit(jobs, cache, torch.stack([ends[at][1] for at in jobs]), keep)
 
-    def _admit(self, jobs: Sequence[int], cache: KVCache, hidden: torch.Tensor, keep: Keep) -> None:
+    def _admit(self, jobs: Sequence[int], cache: KVCache, hidden: torch.Tensor, keep: OnResponse) -> None:
         """Add answers to those that grow."""
         self._decoder.pack()
         members: list[Growing] = []
@@ -331,14 +362,19 @@ class Work:
             hidden = hidden[chosen]
         self._pool.admit([members[row] for row in growing], cache, hidden)
 
-    def _grow(self, keep: Keep, *, until: int) -> None:
+    def _refill(self, keep: OnResponse) -> None:
+        """Let the answers grow until there is room for others."""
+        if 2 * self._pool.held > self._budget.kept:
+            self._grow(keep, until=int(REFILLED * self._pool.growing))
+
+    def _grow(self, keep: OnResponse, *, until: int) -> None:
         """Let the answers grow until at most so many are not whole."""
         while self._pool.growing > until:
             self.is_single = self._pool.growing == 1
             for member in self._pool.step():
                 self._complete(member, keep)
 
-    def _complete(self, member: Growing, keep: Keep) -> None:
+    def _complete(self, member: Growing, keep: OnResponse) -> None:
         keep(self._jobs[self._owners.pop(id(member))].owner, member.completion())
 
 

@@ -18,7 +18,7 @@ from evalkit.decoder import tokenizer_files, tokenizer_kind
 from evalkit.decoder.offsets import Offsets, is_untouched, split_fused, without_gaps
 from evalkit.decoder.token_bytes import bytes_of_tokens
 from evalkit.decoder.tokenizer_files import END_OF_TEXT
-from evalkit.decoder.tokenizer_pieces import Pieces, last_word_end
+from evalkit.decoder.tokenizer_pieces import TEXTS_AT_ONCE, Pieces, last_word_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Tokenizer:
 
     def continued(self, pairs: Sequence[tuple[str, str]]) -> list[Continued]:
         """Tokenize contexts with what continues each, as one text; what many contexts have is tokenized once."""
+        begins = range(0, len(pairs), TEXTS_AT_ONCE)
+        return [each for begin in begins for each in self._continued(pairs[begin : begin + TEXTS_AT_ONCE])]
+
+    def _continued(self, pairs: Sequence[tuple[str, str]]) -> list[Continued]:
         cuts = [last_word_end(context, continuation) if self._divides else 0 for context, continuation in pairs]
         heads = self.ids([context[:cut] for (context, _), cut in zip(pairs, cuts, strict=True)])
         tails = self.encode([context[cut:] + rest for (context, rest), cut in zip(pairs, cuts, strict=True)])

@@ -10,6 +10,9 @@ import tokenizers
 from tokenizers import models
 
 SPACE = "▁"  # U+2581, how SentencePiece writes a space
+# Llama 3 and Qwen 2 differ in how many digits are one word.
+LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+LLAMA_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # Regular expressions that split a text into words. Each matches all of it, finds no letter or digit with white space
 # behind it in one word, and looks neither back nor farther ahead than the next character.
 WORDS = frozenset(
@@ -19,9 +22,8 @@ WORDS = frozenset(
         r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
         # evalkit's own recipes
         r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-        # Llama 3, Qwen 2
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        LLAMA + r"\p{N}{1,3}" + LLAMA_REST,
+        LLAMA + r"\p{N}" + LLAMA_REST,
     }
 )
 WORD_END = re.compile(r"[A-Za-z0-9]\s")

@@ -21,10 +21,11 @@ WORD_END = re.compile(r"(?<=[A-Za-z0-9])(?=[ \n])")
 class Pieces:
     """The tokens of pieces that were met before."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, divides: bool) -> None:
-        """Cut texts at the ends of lines where the tokenizer `divides` them there."""
+    def __init__(self, backend: tokenizers.Tokenizer, *, divides: bool, most: int = HELD) -> None:
+        """Cut texts at the ends of lines where the tokenizer `divides` them there; remember `most` characters."""
         self._backend = backend
         self._divides = divides
+        self._most = most
         self._known: dict[str, array[int]] = {}
         self._held = 0  # characters
 
@@ -44,7 +45,7 @@ class Pieces:
 
     def _learn(self, pieces: Sequence[str]) -> None:
         """Tokenize what is new of some pieces."""
-        if self._held > HELD:
+        if self._held > self._most:
             self._known, self._held = {}, 0
         new = [piece for piece in dict.fromkeys(pieces) if piece not in self._known]
         for piece, encoding in zip(new, self._backend.encode_batch(new, add_special_tokens=False), strict=True):

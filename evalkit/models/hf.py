@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,8 +11,9 @@ from typing import Any
 import torch
 
 from evalkit import hub
-from evalkit.decoder import finite, rolling
+from evalkit.decoder import distinct, finite, rolling
 from evalkit.decoder.device import Budget, dtype_of, reported_memory, usable_device
+from evalkit.decoder.files import is_hub_id, local
 from evalkit.decoder.scoring import describe
 from evalkit.decoder.spans import Span, check_window, count_tokens, spans
 from evalkit.decoder.tokenizer import Tokenizer
@@ -26,7 +25,7 @@ from evalkit.models.hf_network import Network
 from evalkit.records import Generate, LogProb, PerToken, Request, Response, Rolling, TokenScores, Windowed
 
 BATCH_TOKENS = 16_384  # padded prompt and answer tokens computed together
-LOGIT_POSITIONS = 1024  # scored at once: (1024, V) is the largest tensor that scoring makes
+LOGIT_POSITIONS = 1024  # scored at once, unless a single window has more: (1024, V) is what scoring makes
 WINDOW = 2048  # of a model whose configuration names none
 
 
@@ -34,6 +33,7 @@ WINDOW = 2048  # of a model whose configuration names none
 class Asked:
     """A request as token ids, or one window of its text."""
 
+    owner: int  # the request's place
     request: Request
     span: Span
     place: int = 0  # of the window's first target among the request's
@@ -82,41 +82,40 @@ class HfModel:
         Raises WindowError where a request exceeds the window, ModelMemoryError where a single one exceeds the memory,
         CheckpointError where the model's numbers are not finite.
         """
-        places: dict[Request, list[int]] = {}
-        for place, request in enumerate(requests):
-            places.setdefault(request, []).append(place)
-        pieces = self._tokenize(list(places))
-        parts: dict[Request, dict[int, Response]] = {request: {} for request in places}
-        answers: dict[Request, Response] = {}
+        return distinct.answer(requests, self._answer, on_response=on_response)
 
-        def finish(request: Request) -> None:
-            answers[request] = _joined(request, [parts[request][place] for place in sorted(parts[request])])
-            for place in places[request]:
-                on_response(place, answers[request])
-
-        for request in [request for request, found in pieces.items() if not found]:
-            finish(request)
+    def _answer(self, requests: Sequence[Request], keep: OnResponse) -> None:
+        pieces = self._tokenize(requests)
+        parts: list[dict[int, Response]] = [{} for _ in requests]
+        for owner, found in enumerate(pieces):
+            if not found:
+                keep(owner, _joined(requests[owner], []))
         with torch.inference_mode():
-            for asked, response in self._compute([each for found in pieces.values() for each in found]):
-                parts[asked.request][asked.place] = response
-                if len(parts[asked.request]) == len(pieces[asked.request]):
-                    finish(asked.request)
-        return [answers[request] for request in requests]
+            for asked, response in self._compute([each for found in pieces for each in found]):
+                answered = parts[asked.owner]
+                answered[asked.place] = response
+                if len(answered) == len(pieces[asked.owner]):
+                    keep(asked.owner, _joined(asked.request, [answered[place] for place in sorted(answered)]))
 
-    def _tokenize(self, requests: Sequence[Request]) -> dict[Request, list[Asked]]:
+    def _tokenize(self, requests: Sequence[Request]) -> list[list[Asked]]:
         """Give what is to be computed for each request: one piece, or the windows of its text."""
-        whole = [request for request in requests if not isinstance(request, Windowed)]
-        pieces: dict[Request, list[Asked]] = {request: [] for request in requests}
-        for each, span in zip(whole, spans(self._tokenizer, whole), strict=True):
-            check_window(each, span, name=self.name, window=self.window)
-            pieces[each].append(Asked(each, span))
-        for request in requests:
+        tokenized = iter(spans(self._tokenizer, [each for each in requests if not isinstance(each, Windowed)]))
+        pieces: list[list[Asked]] = []
+        for owner, request in enumerate(requests):
             if isinstance(request, Windowed):
                 rolling.check(request, name=self.name, window=self.window)
                 text = rolling.tokenize(self._tokenizer, request)
-                for window, span in zip(rolling.windows(text), rolling.spans(text), strict=True):
-                    texts = text.texts[window.start - 1 : window.end - 1]
-                    pieces[request].append(Asked(request, span, window.start - 1, texts))
+                pairs = zip(rolling.windows(text), rolling.spans(text), strict=True)
+                pieces.append(
+                    [
+                        Asked(owner, request, span, each.start - 1, text.texts[each.start - 1 : each.end - 1])
+                        for each, span in pairs
+                    ]
+                )
+            else:
+                span = next(tokenized)
+                check_window(request, span, name=self.name, window=self.window)
+                pieces.append([Asked(owner, request, span)])
         return pieces
 
     def _compute(self, asked: Sequence[Asked]) -> Iterator[tuple[Asked, Response]]:
@@ -127,7 +126,8 @@ class HfModel:
             waiting = sorted(group, key=lambda each: -each.room)
             while waiting:
                 longest = waiting[0].room
-                batch = waiting[: max(1, self._budget.tokens // longest)]
+                is_alone = self._network.steady is not None and longest > self._network.steady
+                batch = waiting[: 1 if is_alone else max(1, self._budget.tokens // longest)]
                 try:
                     with reported_memory():
                         found = self._answer_batch(batch)
@@ -211,22 +211,15 @@ def load(
     """
     device = usable_device(device)
     number_type = dtype_of(dtype, device=device)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if not folder.is_dir():
-        if folder.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        if folder.exists() or not is_hub_id(name):
             raise CheckpointError(f"hf:{name}: no such folder; expected a checkpoint folder or a hub id")
         hub.prepare()
-    try:
-        import transformers
-        from transformers.models.auto.tokenization_auto import get_tokenizer_config
-        from transformers.utils.hub import cached_file
-    except ImportError as error:
-        raise UsageError(f"--model hf:{name}: transformers is not installed; pip install 'evalkit[hf]'") from error
-    messages: Any = transformers.utils.logging  # Any: untyped
-    messages.set_verbosity_error()
-    messages.disable_progress_bar()
-    # It tells of every retry, and the one line that is raised in the end says it all.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    transformers = _transformers(name)
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+    from transformers.utils.hub import cached_file
+
     source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder.is_dir()}
     where = str(folder) if folder.is_dir() else name
     config = had(name, lambda: transformers.AutoConfig.from_pretrained(where, **source))
@@ -268,3 +261,15 @@ def load(
         window=window or most or WINDOW,
         token_budget=token_budget,
     )
+
+
+def _transformers(name: str) -> Any:  # Any: untyped
+    """Import transformers and keep it from printing; UsageError where it is not installed."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise UsageError(f"--model hf:{name}: transformers is not installed; pip install 'evalkit[hf]'") from error
+    messages: Any = transformers.utils.logging  # Any: untyped
+    messages.set_verbosity_error()
+    messages.disable_progress_bar()
+    return transformers

@@ -123,7 +123,7 @@ def check_weights(
     folder: Path,
     name: str,
 ) -> None:
-    """Raise CheckpointError where a folder's weights do not fit, are not finite, or are too few for the tokenizer."""
+    """Raise CheckpointError where weights do not fit, are not finite, or are too few for tokenizer and ends."""
     if missing := sorted(found["missing_keys"]):
         saved = (getattr(model.config, "architectures", None) or [type(model).__name__])[0]
         advice = "save the model again"
@@ -148,6 +148,11 @@ def check_weights(
         raise CheckpointError(
             f"{name}: the tokenizer has {tokenizer.size} tokens but the model only {rows}; "
             "use the tokenizer the model was trained with"
+        )
+    if beyond := [token for token in sorted(tokenizer.ends) if not 0 <= token < rows]:
+        raise CheckpointError(
+            f"{name}: eos_token_id: found {beyond[0]}, expected 0 to {rows - 1}, the model's tokens; "
+            "correct generation_config.json, or config.json where that one has none"
         )
     for tensor, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():

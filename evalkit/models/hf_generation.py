@@ -26,7 +26,8 @@ def complete(
         begin(request, tokenizer, room=window - len(ids)) for ids, request in zip(prompts, requests, strict=True)
     ]
     active = [place for place, member in enumerate(members) if not member.is_done]
-    growing = network.grow([prompts[place] for place in active]) if active else None
+    longest = max((len(prompts[place]) + members[place].limit for place in active), default=0)
+    growing = network.grow([prompts[place] for place in active], longest=longest) if active else None
     while growing is not None and active:
         largest = growing.logits.amax(dim=1)  # NaN where one of them is
         origins, tokens = step([members[place] for place in active], growing.logits)

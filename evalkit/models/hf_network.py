@@ -34,6 +34,7 @@ class Network:
         self.name = name
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
+        self.steady = _steady(model.config)
         self._head: nn.Module | None = model.get_output_embeddings()
         takes = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in takes
@@ -55,9 +56,11 @@ class Network:
         extra = {"use_cache": False} if self._takes_use_cache else {}
         return self.forward(wanted.to(self.device), input_ids=ids, **extra)[0]
 
-    def grow(self, prompts: Sequence[list[int]]) -> Growing:
-        """Begin rows with prompts, none of them empty."""
-        return CachedRows(self, prompts) if self._has_cache else RecomputedRows(self, prompts)
+    def grow(self, prompts: Sequence[list[int]], *, longest: int) -> Growing:
+        """Begin rows with prompts, none of them empty, that grow to at most `longest` tokens."""
+        # What is cached of a short row is of no use once the row is long.
+        has_switch = self.steady is not None and min(map(len, prompts)) <= self.steady < longest
+        return CachedRows(self, prompts) if self._has_cache and not has_switch else RecomputedRows(self, prompts)
 
     def forward(self, wanted: Tensor, **inputs: Any) -> tuple[Tensor, Any]:  # Any: what transformers takes and gives
         """Run the model once; give the logits (N, V) where `wanted` (B, T) holds, and all that the model gave.
@@ -92,7 +95,9 @@ class Network:
             found = [rows.logits]
             rows.extend([0], [first[5]])
             found.append(rows.logits)
-        except (AttributeError, TypeError, NotImplementedError):  # a cache of another kind
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # what caches of other kinds raise has no class in common; whole rows were computed already
             return False
         expected = whole[[4, 6, 5]]
         return bool(((torch.cat(found) - expected).abs().amax() <= tolerance).item())
@@ -145,6 +150,20 @@ class RecomputedRows:
 
     def _compute(self) -> None:
         self.logits = self._network.logits(self._rows, [range(len(row) - 1, len(row)) for row in self._rows])
+
+
+def _steady(config: Any) -> int | None:  # Any: a configuration of transformers
+    """Give the longest row beside which others keep their logits; None where any row may be beside any other.
+
+    LongRoPE (Ding 2024) takes other frequencies for all that is computed together where one row is longer.
+    """
+    text = config.get_text_config()
+    whole = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    for found in (whole, *(each for each in whole.values() if isinstance(each, dict))):
+        if found.get("rope_type", found.get("type")) == "longrope":
+            own = getattr(text, "original_max_position_embeddings", None)
+            return int(found.get("original_max_position_embeddings") or own or 0)
+    return None
 
 
 @contextmanager

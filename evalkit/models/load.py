@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from evalkit import hub
+from evalkit.decoder.files import is_hub_id, local
 from evalkit.errors import UsageError
 from evalkit.interfaces import LanguageModel
 from evalkit.registry import MODELS, resolve
@@ -41,6 +43,7 @@ def load(
         if not rest.strip():
             raise UsageError(f"--model: found {name!r} with nothing behind it, expected {expected}")
         return import_module(module).load(rest, **given)  # type: ignore[no-any-return]
+    _prepare_hub(name)
     from evalkit.decoder.engine import load as load_checkpoint
 
     return load_checkpoint(name, device=device, dtype=dtype, window=window, token_budget=token_budget)
@@ -55,6 +58,13 @@ def find(name: str) -> Path:
         raise UsageError(
             f"--model: {name!r} does not run in evalkit's own decoder; expected nano, a folder or a hub id"
         )
+    _prepare_hub(name)
     from evalkit.decoder.checkpoint import find as find_checkpoint
 
     return find_checkpoint(name)
+
+
+def _prepare_hub(name: str) -> None:
+    """Let a hub that is away not be waited for where a name has the form of its ids and no folder has that name."""
+    if is_hub_id(name) and not local(name).exists():
+        hub.prepare()

@@ -113,7 +113,7 @@ class ScriptedModel:
         longest = min(request.max_tokens, room)
         text = self._first(longest, said)
         tokens = min(self._count(said), longest)
-        ends = [at for stop in request.stop if (at := text.find(stop)) >= 0]
+        ends = [at for stop in request.stop if stop and (at := text.find(stop)) >= 0]
         if ends:
             return Completion(text=text[: min(ends)], tokens=tokens, finish="stop")
         if text == said:

@@ -7,21 +7,19 @@ for each token of a continuation in turn (evalkit.models.server_llama).
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
 
-from evalkit.decoder import rolling
+from evalkit.decoder import distinct, rolling
 from evalkit.decoder.generation import first_stop
 from evalkit.decoder.sampling import is_greedy
 from evalkit.decoder.spans import Span
 from evalkit.errors import ServerError, StatusError, UsageError, WindowError
 from evalkit.interfaces import OnResponse, ignore_response
-from evalkit.models import server_llama, server_tokens
+from evalkit.models import server_echo, server_llama, server_tokens
 from evalkit.models.server_http import Server, address
 from evalkit.records import (
     Completion,
@@ -36,6 +34,7 @@ from evalkit.records import (
 )
 
 THREADS = 16  # requests under way at once
+LARGEST_ID = 2**31 - 1  # of a token
 WINDOW = 2048  # where neither --window nor the server says
 SPARE = 2  # of the server's window: a rolling window's last token, which is not read, and one that is generated
 ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "<\uff5cend\u2581of\u2581sentence\uff5c>")
@@ -44,15 +43,6 @@ MISSING = frozenset({404, 405, 501})  # statuses of a path that a server does no
 UNFIT = frozenset({400, 413, 422})  # of a prompt that it does not take: empty, or beyond its window
 
 Servable: TypeAlias = LogLikelihood | Generate | Rolling
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """A prompt as the server read it; shape (T,) each."""
-
-    tokens: tuple[str, ...]
-    logprobs: tuple[float | None, ...]  # None for the first
-    best: tuple[float | None, ...]  # of the likeliest token at each place
 
 
 class ServerModel:
@@ -97,24 +87,31 @@ class ServerModel:
         """Answer all requests, in their order; equal requests are asked once.
 
         Raises WindowError where a request exceeds the window, UsageError for beam search and for scores of each token,
-        ServerError where the server fails; what was answered before that was given to `on_response`.
+        ServerError where the server fails; what was answered before that, or was under way, was given to `on_response`.
         """
-        places: dict[Servable, list[int]] = {}
-        for place, request in enumerate(requests):
-            places.setdefault(self._checked(request), []).append(place)
-        answers: dict[Request, Response] = {}
+        return distinct.answer(requests, self._answer, on_response=on_response)
+
+    def _answer(self, requests: Sequence[Request], keep: OnResponse) -> None:
+        checked = [self._checked(request) for request in requests]
+        failed: BaseException | None = None
         with ThreadPoolExecutor(THREADS) as pool:
+            owners = {pool.submit(self._respond, request): owner for owner, request in enumerate(checked)}
             try:
-                asked = {pool.submit(self._respond, request): request for request in places}
-                for future in as_completed(asked):
-                    answered = asked[future]
-                    answers[answered] = future.result()
-                    for place in places[answered]:
-                        on_response(place, answers[answered])
+                for future in as_completed(owners):
+                    if future.cancelled():
+                        continue
+                    error = future.exception()
+                    if error is None:
+                        keep(owners[future], future.result())
+                    elif failed is None:
+                        failed = error
+                        for other in owners:  # those under way go on, and what they bring is kept
+                            other.cancel()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [answers[request] for request in requests]
+        if failed is not None:
+            raise failed
 
     def _checked(self, request: Request) -> Servable:
         """Give a request back; UsageError where no server can be asked it, WindowError where its window is too long."""
@@ -169,46 +166,15 @@ class ServerModel:
             found = server_tokens.common(echo.tokens, self._echo(text[:edge]).tokens)
         if found.before == 0 and not prefix:
             return self._score(context, continuation, prefix=self._find_end_of_text())
-        total, greedy = self._sum(echo, found.before)
+        total, greedy = server_echo.total(echo, found.before, name=self.name)
         tokens = len(echo.tokens) - found.before
         return LogProb(total, tokens, len(continuation.encode()), greedy, found.boundary_merged)
 
-    def _sum(self, echo: Echo, start: int) -> tuple[float, bool]:
-        """Add up the log-probabilities from a token on, and say whether each is the likeliest."""
-        totals: list[float] = []
-        greedy = True
-        for logprob, best in zip(echo.logprobs[start:], echo.best[start:], strict=True):
-            if logprob is None or best is None:
-                raise ServerError(f"{self.name}: the server returns no logprobs for a token of the continuation")
-            totals.append(logprob)
-            greedy &= logprob >= best
-        return math.fsum(totals), greedy
-
-    def _echo(self, prompt: str | list[int]) -> Echo:
+    def _echo(self, prompt: str | list[int]) -> server_echo.Echo:
         """Ask for the log-probabilities of a prompt's own tokens."""
         body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         answer, choice = self._complete(body)
-        told: Any = choice.get("logprobs")  # Any: JSON
-        count = _count_of(answer, "prompt_tokens")
-        try:
-            tokens, logprobs, tops = told["tokens"], told["token_logprobs"], told["top_logprobs"]
-            count = len(tokens) - 1 if count is None else count
-            best = [max(map(_number, top.values())) if top else None for top in tops[:count]]
-            found = [None if value is None else _number(value) for value in logprobs[:count]]
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ServerError(self._no_logprobs()) from error
-        if not len(tokens) >= count == len(found) == len(best) or not all(isinstance(each, str) for each in tokens):
-            raise ServerError(self._no_logprobs())
-        for each in (*found, *best):
-            if each is not None:
-                server_llama.check(each, name=self.name)
-        return Echo(tuple(tokens[:count]), tuple(found), tuple(best))
-
-    def _no_logprobs(self) -> str:
-        return (
-            f"{self.name}: the server returns no logprobs of the prompt, which log-likelihoods are read from; "
-            "expected one that knows echo with logprobs, as vLLM and SGLang do"
-        )
+        return server_echo.read(answer, choice, name=self.name)
 
     def _generate(self, request: Generate) -> Completion:
         """Ask for text; tokens are the server's own count, the stop string's included."""
@@ -219,11 +185,12 @@ class ServerModel:
         if limit <= 0:
             return Completion("", 0, full)
         rule = request.decoding
+        stop = [string for string in request.stop if string]  # servers refuse an empty one, which never comes
         prompt = request.context or ("" if self._count("") else self._find_end_of_text())
         body = {
             "prompt": prompt,
             "max_tokens": limit,
-            "stop": list(request.stop),
+            "stop": stop,
             "seed": request.seed % 2**31,  # llama.cpp has 32 bits for it
             # All is said, because servers take what is not from the checkpoint's generation_config.json.
             "temperature": 0.0 if is_greedy(rule) else rule.temperature,
@@ -238,8 +205,8 @@ class ServerModel:
             raise ServerError(
                 f"{self.name}: found finish_reason {reason!r:.40} and text {text!r:.40}, expected an answer"
             )
-        cut = first_stop(text, request.stop)
-        tokens = _count_of(answer, "completion_tokens")
+        cut = first_stop(text, stop)
+        tokens = server_echo.count_of(answer, "completion_tokens")
         tokens = self._count(text) if tokens is None else tokens
         if cut is not None:
             return Completion(text[:cut], tokens, "stop")
@@ -247,7 +214,7 @@ class ServerModel:
             return Completion(text, tokens, full)
         # vLLM and SGLang name the stop string, or nothing; of a server that tells neither, stop strings are believed.
         named = [choice[key] for key in ("stop_reason", "matched_stop") if key in choice]
-        is_stop = any(isinstance(each, str) for each in named) if named else bool(request.stop)
+        is_stop = any(isinstance(each, str) for each in named) if named else bool(stop)
         return Completion(text, tokens, "stop" if is_stop else "end-of-text")
 
     def _roll(self, request: Rolling) -> LogProb:
@@ -256,11 +223,17 @@ class ServerModel:
         if ids is None:
             raise ServerError(f"{self.name}: the server has no /tokenize, which rolling log-likelihoods need")
         if not self._count(""):
-            [end] = self._tokenize(self._find_end_of_text()) or [0]
-            ids = [end, *ids]
-
+            ids = [*self._end_of_text_ids(), *ids]
         text = rolling.Text(request, array("i", ids))
         return rolling.total(request, [self._score_ids(span) for span in rolling.spans(text)])
+
+    def _end_of_text_ids(self) -> list[int]:
+        """Give the end-of-text token as ids, of which there is one."""
+        name = self._find_end_of_text()
+        ids = self._tokenize(name)
+        if ids is None or len(ids) != 1:
+            raise ServerError(f"{self.name}: /tokenize gives {ids!r:.60} for {name}, expected one token")
+        return ids
 
     def _score_ids(self, span: Span) -> LogProb:
         if self._is_llama:
@@ -269,7 +242,7 @@ class ServerModel:
             echo = self._echo(span.ids)
             if len(echo.tokens) != len(span.ids):
                 raise ServerError(f"{self.name}: sent {len(span.ids)} token ids, the server echoes {len(echo.tokens)}")
-            total, greedy = self._sum(echo, span.start)
+            total, greedy = server_echo.total(echo, span.start, name=self.name)
         return LogProb(total, len(span.ids) - span.start, span.bytes, greedy, span.boundary_merged)
 
     def _complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:  # Any: JSON
@@ -296,8 +269,8 @@ class ServerModel:
                 raise
             self._has_tokenize = False
             return None
-        if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
-            raise ServerError(f"{self.name}: found {ids!r:.60} as tokens of /tokenize, expected numbers")
+        if not isinstance(ids, list) or not all(type(each) is int and 0 <= each <= LARGEST_ID for each in ids):
+            raise ServerError(f"{self.name}: found {ids!r:.60} as tokens of /tokenize, expected their numbers")
         if text and not ids:
             raise ServerError(f"{self.name}: /tokenize gives no tokens for {text[:40]!r}, expected one at least")
         return ids
@@ -313,7 +286,9 @@ class ServerModel:
     def _count_by_usage(self, text: str) -> int:
         """Count by the `usage` of an answer of one token, or by bytes where the server refuses the text as a prompt."""
         try:
-            count = _count_of(self._complete({"prompt": text, "max_tokens": 1, "temperature": 0})[0], "prompt_tokens")
+            count = server_echo.count_of(
+                self._complete({"prompt": text, "max_tokens": 1, "temperature": 0})[0], "prompt_tokens"
+            )
         except StatusError as error:
             if error.status not in UNFIT:
                 raise
@@ -375,17 +350,3 @@ def _room(told: object, *, name: str) -> int | None:
             f"{name}: the server tells max_model_len {told!r:.40}, expected a whole number above {SPARE + 1}"
         )
     return told - SPARE
-
-
-def _count_of(answer: dict[str, Any], key: str) -> int | None:  # Any: JSON
-    """Read a number of tokens off the usage that a server reports."""
-    usage = answer.get("usage")
-    value = usage.get(key) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else None
-
-
-def _number(value: Any) -> float:  # Any: JSON
-    """Take a finite number; ValueError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no log-probability")
-    return float(value)

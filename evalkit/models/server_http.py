@@ -60,39 +60,42 @@ class Server:
 
     def _ask(self, path: str, body: bytes | None) -> dict[str, Any]:  # Any: JSON
         waited = 0.0
-        for attempt in range(max(self.attempts, self.tries)):
-            is_last = attempt + 1 >= self.attempts
-            wait = self.pause * 2**attempt
+        refused = dropped = 0  # attempts that ended so
+        while True:
             try:
                 return self._read(path, body)
             except _RefusalError as error:
-                if error.status not in BUSY:
-                    raise
-                told = error.after is not None
-                wait = wait if error.after is None else max(error.after, self.pause)
-                left = self.patience - waited
-                is_last = attempt + 1 >= (self.tries if error.status == TOO_MANY else self.attempts)
-                if is_last or left <= 0 or (told and wait > left):
-                    times = "once" if attempt == 0 else f"{attempt + 1} times in {waited:.0f} seconds"
-                    wanted = f", and wants {wait:g} seconds more" if told else ""
-                    raise StatusError(
-                        f"{error}, asked {times}{wanted}; try again later", status=error.status
-                    ) from error
-                wait = min(wait, left)
+                refused += 1
+                wait = self._wait(error, refused=refused, asked=refused + dropped, waited=waited)
             except (HTTPException, OSError) as error:
+                dropped += 1
                 reason = error.reason if isinstance(error, URLError) else error
                 if isinstance(reason, TimeoutError):
                     raise ServerError(
                         f"{self.root}{path}: no answer within {self.timeout:g} seconds; is the server overloaded?"
                     ) from error
-                if is_last:
+                if dropped >= self.attempts:
                     raise ServerError(
-                        f"{self.root}{path}: the connection failed {self.attempts} times "
+                        f"{self.root}{path}: the connection failed {dropped} times "
                         f"({_one_line(str(reason)) or type(reason).__name__}); is the server running?"
                     ) from error
+                wait = self.pause * 2 ** (dropped - 1)
             time.sleep(wait)
             waited += wait
-        raise AssertionError("an attempt returns or raises")
+
+    def _wait(self, error: _RefusalError, *, refused: int, asked: int, waited: float) -> float:
+        """Give the seconds until the next attempt; StatusError where there is to be none."""
+        if error.status not in BUSY:
+            raise error
+        told = error.after is not None
+        wait = self.pause * 2 ** (refused - 1) if error.after is None else max(error.after, self.pause)
+        left = self.patience - waited
+        is_last = refused >= (self.tries if error.status == TOO_MANY else self.attempts)
+        if is_last or left <= 0 or (told and wait > left):
+            times = "once" if asked == 1 else f"{asked} times in {waited:.0f} seconds"
+            wanted = f", and wants {wait:g} seconds more" if told else ""
+            raise StatusError(f"{error}, asked {times}{wanted}; try again later", status=error.status) from error
+        return min(wait, left)
 
     def _read(self, path: str, body: bytes | None) -> dict[str, Any]:  # Any: JSON
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -127,6 +130,7 @@ def address(url: str) -> str:
     """Give the root of a server from its URL, with or without `/v1`; UsageError where it is none."""
     try:
         parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # as it is looked up
         is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or True)
     except ValueError:
         is_url = False

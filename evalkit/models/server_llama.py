@@ -88,7 +88,10 @@ def _tokenize(server: Server, text: str, *, add_special: bool) -> tuple[list[int
     listed: Any = server.post("/tokenize", body).get("tokens")  # Any: JSON
     try:
         ids = [each["id"] for each in listed]
-        pieces = [each["piece"].encode() if isinstance(each["piece"], str) else bytes(each["piece"]) for each in listed]
+        # Bytes that are no character come as a list of numbers.
+        pieces = [
+            each["piece"].encode() if isinstance(each["piece"], str) else bytes([*each["piece"]]) for each in listed
+        ]
     except (TypeError, KeyError, ValueError) as error:
         raise ServerError(f"{server.root}/tokenize: found {listed!r:.60}, expected tokens with pieces") from error
     return ids, pieces

@@ -23,7 +23,7 @@ def read_kinds(settings: Mapping[str, Any], *, layers: int) -> list[str]:  # Any
             found = [each for some, times in types for each in list(some) * min(times, layers + 1)]
         except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{name}: found {types!r:.40}, expected such as [[['global', 'local'], 12]]"
+                f"{name}: found {types!r:.40}, expected a list such as [[['global', 'local'], 12]]"
             ) from error
     return [NAMES[each] for each in kinds(name, found, NAMES, layers=layers)]
 

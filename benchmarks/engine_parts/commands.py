@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from engine_peers import DIFFERENT, Score, Shape, checked, make, why_no_lm_eval
-from engine_requests import NEW, POOL, STOP, Writer, train_tokenizer
 
-ROOT = Path(__file__).resolve().parents[1]
+from engine_parts.peers import DIFFERENT, Score, Shape, checked, make, why_no_lm_eval
+from engine_parts.workloads import NEW, POOL, STOP, Writer, train_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS_GOAL, MEMORY_GOAL = 5.0, 0.5
 BATCH = 8  # of lm_eval
 # lm_eval's default sampler draws demonstrations for each example, first_n takes the first of the pool.
@@ -193,7 +194,7 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
     result, log = folder / "result.json", folder / "log.txt"
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    launcher = [sys.executable, str(ROOT / "benchmarks" / "engine_measure.py"), str(result), str(log)]
+    launcher = [sys.executable, str(Path(__file__).with_name("measure.py")), str(result), str(log)]
     subprocess.run([*launcher, sys.executable, *command], cwd=folder, env=environment, check=True)
     found = json.loads(result.read_text())
     if found["status"]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from engine_limits import (
+
+from engine_parts.limits import (
     Ceilings,
     Cost,
     alternate,
@@ -19,9 +20,8 @@ from engine_limits import (
     step_cost,
     synchronise,
 )
-from engine_peers import Shape, Twins, compare, generate_side, lm_eval_side, make, scores, why_no_lm_eval
-from engine_requests import TOKENS, Workload, arithmetic, choices, prompts, train_tokenizer
-
+from engine_parts.peers import Shape, Twins, compare, generate_side, lm_eval_side, make, scores, why_no_lm_eval
+from engine_parts.workloads import TOKENS, Workload, arithmetic, choices, prompts, train_tokenizer
 from evalkit.decoder.checkpoint import Checkpoint
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.engine import DecoderModel

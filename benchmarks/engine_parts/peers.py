@@ -16,9 +16,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import torch
 import transformers
-from engine_requests import Workload
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from engine_parts.workloads import Workload
 from evalkit.decoder import tokenizer as tokenizers
 from evalkit.decoder.engine import DecoderModel, from_folder
 from evalkit.decoder.tokenizer import Tokenizer

@@ -1,6 +1,6 @@
 """Run one command from a small process and write its seconds, peak memory and exit status to a file, as JSON.
 
-    python benchmarks/engine_measure.py RESULT.json LOG.txt COMMAND...
+    python benchmarks/engine_parts/measure.py RESULT.json LOG.txt COMMAND...
 
 A process begins with the peak memory of the one that started it, so a benchmark that has loaded models cannot start
 what it measures itself.
