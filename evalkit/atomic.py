@@ -26,6 +26,15 @@ def write(path: Path, chunks: Iterable[str]) -> None:
         raise StorageError(explain(path, error)) from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file's bytes beside `path` and move it there; StorageError where that fails, the old file then stays."""
+    try:
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+    except OSError as error:
+        raise StorageError(explain(path, error)) from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Lend a place beside `path`; what is written there takes its place when all went well."""

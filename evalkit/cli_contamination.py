@@ -162,6 +162,7 @@ def compare(
     ] = None,
 ) -> None:
     """Show the scores of runs on all, clean and dirty examples; no model runs again."""
+    from evalkit.contamination.compare import BESIDE
     from evalkit.contamination.compare import compare as score_again
 
     outcome = score_again(
@@ -173,7 +174,7 @@ def compare(
         out=out,
     )
     show(outcome.table)
-    show_report(outcome.more[0], outcome.directory)
+    show_report(outcome.more[0], out or scan / BESIDE)
 
 
 def scrub(

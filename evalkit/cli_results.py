@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli_flags import directory
+from evalkit.cli_contamination import ThresholdFlag
+from evalkit.cli_flags import directory, read_names
 from evalkit.cli_output import show, show_report
 from evalkit.errors import UsageError
 
@@ -34,16 +35,65 @@ def diff(
 
 def report(
     runs: RunsArgument,
+    scan: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SCAN", help="A finished scan: marks scores, adds its tables; may be repeated."),
+    ] = None,
     published: Annotated[bool, typer.Option("--published", help="Beside GPT-3's eight sizes (Table H.1).")] = False,
-    out: OutFlag = None,
+    rows: Annotated[str, typer.Option(metavar="AXIS", help="tasks, models or shots.")] = "tasks",
+    columns: Annotated[str, typer.Option(metavar="AXIS", help="shots, tasks or models.")] = "shots",
+    order: Annotated[
+        str, typer.Option(metavar="NAME", help="Of rows: given, name or score, the best first.")
+    ] = "given",
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Scores under this metric alone; may be repeated.")
+    ] = None,
+    measure: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of contamination, as compare has it.  [default: gpt3]")
+    ] = None,
+    threshold: ThresholdFlag = None,
+    interval: Annotated[
+        str, typer.Option(metavar="FORM", help="bracket, or plusminus where it is symmetric.")
+    ] = "bracket",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME[,NAME]", help="Files in --out: html, csv, latex, md, parquet, json."),
+    ] = None,
+    latex: Annotated[
+        str | None, typer.Option(metavar="STYLE", help="Numbers of LaTeX: plain, or aligned by siunitx.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", parser=directory, help="Write the files here, too.")
+    ] = None,
 ) -> None:
-    """Make a table of finished runs, without asking a model again."""
-    from evalkit.report_command import compare_with_published
+    """Make the tables of a paper from finished runs, without asking a model again.
 
-    if not published:
-        raise UsageError("report: found nothing to set the runs beside, expected --published")
-    shown = compare_with_published(runs, out=out)
-    if out is None:
-        show(shown)
-    else:
-        show_report(shown, out)
+    The best score of several models is bold, with those that do not differ from it significantly.
+    """
+    from evalkit.report import files
+    from evalkit.report.layout import Layout
+    from evalkit.report_command import Wanted
+    from evalkit.report_command import report as make
+
+    for flag, value in (("format", form), ("latex", latex)):
+        if value is not None and out is None:
+            raise UsageError(f"--{flag}: found no --out, expected the directory of the files")
+    for flag, given in (("measure", measure), ("threshold", threshold)):
+        if given is not None and not scan:
+            raise UsageError(f"--{flag}: found no --scan, expected the directory of a finished scan")
+    wanted = Wanted(
+        runs=tuple(runs),
+        scans=tuple(scan or ()),
+        is_published=published,
+        layout=Layout(rows, columns, order),  # type: ignore[arg-type]  # Wanted checks it
+        metrics=tuple(metric or ()),
+        measure=measure or "gpt3",
+        threshold=threshold,
+        intervals=interval,  # type: ignore[arg-type]
+    )
+    forms = files.USUAL if form is None else read_names(form)
+    page = make(wanted, out=out, forms=forms, style=latex or "plain")  # type: ignore[arg-type]  # it checks both
+    for table in (*page.summary, *page.contamination):
+        show(table)
+    if out is not None:
+        typer.echo(f"report: {out / files.PAGE}" if "html" in forms else f"files: {out}")

@@ -15,6 +15,7 @@ from evalkit.paired import Paired
 from evalkit.records import Cell, Estimate, Sample, Table
 from evalkit.report import files as report
 from evalkit.report import table as tables
+from evalkit.report.content import Page
 from evalkit.stored import Described
 
 FILE = "diff.json"
@@ -256,7 +257,7 @@ def _write(out: Path, shown: Table, differences: Sequence[Difference], *, runs: 
         for run in runs
     }
     fields["differences"] = [dataclasses.asdict(each) for each in differences]
-    report.write(out, shown, title="Two runs on the same examples")
+    report.write(out, Page("Two runs on the same examples", (shown,)))
     atomic.write(out / FILE, [json.dumps(fields, ensure_ascii=False, indent=2), "\n"])
 
 

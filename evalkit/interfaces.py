@@ -54,6 +54,15 @@ class StreamingModel(Protocol):
         """Yield the text of the answer piece by piece; joined, the pieces are the text that `answer` gives."""
 
 
+@runtime_checkable
+class SizedModel(Protocol):
+    """A model that knows how large it is."""
+
+    @property
+    def parameters(self) -> int:
+        """Count the numbers in its tensors, tied ones once."""
+
+
 class Metric(Protocol):
     """Per-example statistics and an aggregation, so that any subset can be scored again."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from evalkit import atomic, fewshot, signature, text
 from evalkit.assignment import Assignment, short_names
 from evalkit.errors import StorageError
-from evalkit.interfaces import LanguageModel
+from evalkit.interfaces import LanguageModel, SizedModel
 from evalkit.records import Result
 from evalkit.settings import Settings
 from evalkit.store import Store
@@ -60,6 +60,7 @@ def describe(settings: Settings, assignments: Sequence[Assignment], model: Langu
             },
         },
     }
+    described["parameters"] = model.parameters if isinstance(model, SizedModel) else None
     described["notes"] = [note for assignment in assignments for note in assignment.notes]
     plain: Json = json.loads(json.dumps(described))  # tuples become lists, as they will be when read back
     return plain

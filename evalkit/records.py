@@ -283,7 +283,19 @@ class Comparison:
     flags: tuple[str, ...]  # what a reader has to know, such as `clean subset too small`
 
 
-Cell: TypeAlias = str | int | float | Estimate | None
+Content: TypeAlias = str | int | float | Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A cell that is marked out among others."""
+
+    content: Content
+    is_best: bool = False  # of the cells it is compared with; set in bold
+    signs: tuple[str, ...] = ()  # such as `†`, superscripts that notes explain
+
+
+Cell: TypeAlias = Content | Marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +306,5 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # what the numbers rest on: in a paper part of the caption, elsewhere the last notes
+    intervals: Literal["bracket", "plusminus"] = "bracket"  # how estimates print where bounds lie as far on either side

@@ -1,72 +1,197 @@
-"""What the command `report` does: scores of finished runs beside published ones, without asking a model again."""
+"""What the command `report` does: runs and scans into tables for papers and a page; no model runs again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from evalkit import atomic, stored
-from evalkit.errors import DataError, StorageError, UsageError
-from evalkit.records import Estimate, Result, Table
-from evalkit.report import files, published, table
-from evalkit.stored import Described
+from evalkit import metric_spec, report_figures, report_scans, stored
+from evalkit.contamination import passages, scan, split
+from evalkit.errors import DataError, UsageError
+from evalkit.records import Result
+from evalkit.registry import suggest
+from evalkit.report import best, files, layout, notes, provenance, published, runs, table
+from evalkit.report.content import Figure, Page
+from evalkit.report.files import Form
+from evalkit.report.latex_columns import Style
+from evalkit.report.layout import Layout, Marks
+from evalkit.report.runs import Run
+from evalkit.report.shown import Samples
+from evalkit.report_scans import Judged
+from evalkit.settings import Settings
+
+MOST_SIGNATURES = 3  # in a caption; more of them are notes
+MODEL = re.compile(r"(.*\|model:)(.*?)(\|(?:dtype|evalkit):.*)")  # of a signature
+KINDS = {"run": Settings, "scan": scan.Settings}
+MAJORITY = "majority: the score of always giving the commonest answer."
 
 
-def compare_with_published(runs: Sequence[Path], *, out: Path | None = None) -> Table:
-    """Set the results of runs beside GPT-3's, and write the table's files where `out` is given.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a report shows; UsageError where that cannot be laid out."""
 
-    Raises DataError where there is no such run or none of its tasks has published scores, StorageError where a run is
-    not finished, its file is damaged or `out` cannot be written, UsageError where `out` holds a run.
+    runs: tuple[Path, ...]
+    scans: tuple[Path, ...] = ()
+    is_published: bool = False  # beside GPT-3's scores, in a layout of their own
+    layout: Layout = layout.PLAIN
+    metrics: tuple[str, ...] = ()  # none for all
+    measure: str = split.DEFAULT  # of contamination
+    threshold: float | None = None  # None is the measure's own
+    intervals: table.Intervals = "bracket"
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without reading anything."""
+        known = {"rows": layout.AXES, "columns": layout.AXES, "order": layout.ORDERS}
+        for flag, names in known.items():
+            value = getattr(self.layout, flag)
+            if value not in names:
+                raise UsageError(f"--{flag}: found {value!r}, expected {', '.join(names)}")
+        if self.layout.rows == self.layout.columns:
+            raise UsageError(f"--rows, --columns: both are {self.layout.rows}, expected two that differ")
+        if self.intervals not in ("bracket", "plusminus"):
+            raise UsageError(f"--interval: found {self.intervals!r}, expected bracket or plusminus")
+        if self.is_published and self.layout != layout.PLAIN:
+            raise UsageError("--published: has a layout of its own; leave out --rows, --columns and --order")
+
+
+def report(
+    wanted: Wanted, *, out: Path | None = None, forms: Collection[Form] = files.USUAL, style: Style = "plain"
+) -> Page:
+    """Make a report, and write its tables and its page where `out` is given.
+
+    Raises DataError where there is no such run, or runs and scans do not belong together, StorageError where one is not
+    finished, its file is damaged or `out` cannot be written, UsageError where `out` holds a run or scan.
     """
+    if unknown := [form for form in forms if form not in files.FORMS]:
+        raise UsageError(f"--format: unknown form {unknown[0]!r}; {suggest(unknown[0], files.FORMS)}")
+    if not forms:
+        raise UsageError(f"--format: found no form, expected one or several of {', '.join(files.FORMS)}")
+    if style not in ("plain", "siunitx"):
+        raise UsageError(f"--latex: found {style!r}, expected plain or siunitx")
     if out is not None and (out / stored.FILE).exists():
-        raise UsageError(f"--out: {out} holds a run, whose own tables would be lost; choose another directory")
-    found: list[Result] = []
-    notes: list[str] = []
-    for path in runs:
-        if not (path / stored.FILE).is_file():
-            raise DataError(f"{path}: found no {stored.FILE}; give a directory that evalkit run has written")
-        described = stored.described(path)
-        results = _results(path, described)
-        if not published.table(results).rows:
-            tasks = ", ".join(dict.fromkeys(each.task for each in results))
-            raise DataError(f"{path}: has the tasks {tasks}; expected one that Table H.1 has scores of: {_known()}")
-        found += results
-        notes += [*described.get("notes", ()), *described["signatures"]]
-        if data := described["settings"].get("data"):
-            notes.append(f"{path}: run on other data, {data}, which GPT-3's scores are not of.")
-    shown = published.table(found)
-    shown = replace(shown, notes=(*shown.notes, *map(table.clean, notes)))
+        raise UsageError(f"--out: {out} holds a run or scan, whose own tables would be lost; choose another directory")
+    made = page(wanted, is_drawn=out is not None)
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(atomic.explain(out, error)) from error
-        files.write(out, shown, title=shown.caption)
-    return shown
+        files.write(out, made, forms=forms, style=style)
+    return made
 
 
-def _results(path: Path, described: Described) -> list[Result]:
-    try:
-        return [_result(fields) for fields in described["results"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StorageError(
-            f"{path / stored.FILE}: holds a result that cannot be read; run its command again"
-        ) from error
+def page(wanted: Wanted, *, is_drawn: bool = False) -> Page:
+    """Read runs and scans into what a report shows, figures and matches only where they are drawn.
+
+    Samples are read as they are used. Raises DataError, StorageError and UsageError as `report` does.
+    """
+    found = runs.read(wanted.runs)
+    results = _chosen(found, wanted)
+    judged = report_scans.judge(found, results, wanted.scans, measure=wanted.measure, threshold=wanted.threshold)
+    winners = best.find(found, results)
+    marks = Marks(winners.best, judged.signs)
+    signatures = _merged(line for run in found for line in run.described["signatures"])
+    is_short = len(signatures) <= MOST_SIGNATURES
+    remarks = [*_notes(found, results), *winners.notes, *judged.notes, *([] if is_short else signatures)]
+    sources = [*judged.sources, *signatures] if is_short else judged.sources
+    if wanted.is_published:
+        shown = published.table(results, marks=marks)
+        shown = replace(
+            shown,
+            notes=(*shown.notes, *map(table.clean, remarks)),
+            sources=tuple(map(table.clean, sources)),
+        )
+    else:
+        shown = layout.build(
+            results, layout=wanted.layout, marks=marks, notes=remarks, sources=sources, shows_used=True
+        )
+    groups = dict.fromkeys(result.task.partition("/")[0] for result in results)
+    made = Page(
+        title=table.clean(f"{', '.join(groups)}: {', '.join(run.name for run in found)}"),
+        summary=(shown,),
+        contamination=judged.tables,
+        figures=tuple(_figures(found, results, judged, is_published=wanted.is_published)) if is_drawn else (),
+        samples=Samples(found, judged.splits),
+        passages=tuple(each for scan in wanted.scans for each in passages.load(scan)) if is_drawn else (),
+        provenance=tuple(provenance.read(path, KINDS) for path in (*wanted.runs, *wanted.scans)),
+    )
+    if wanted.intervals == "bracket":
+        return made
+    return replace(
+        made,
+        summary=tuple(map(table.plusminus, made.summary)),
+        contamination=tuple(map(table.plusminus, made.contamination)),
+    )
 
 
-def _result(fields: Mapping[str, Any]) -> Result:  # Any: JSON
-    given = fields["estimate"]
-    estimate = None if given is None else Estimate(**given)
-    result = Result(**{**fields, "estimate": estimate})
-    numbers = [result.shots, result.shots_used]
-    numbers += [] if estimate is None else [estimate.value, estimate.low, estimate.high, estimate.n]
-    texts = [result.task, *([] if result.spec is None else [result.spec])]
-    if not all(isinstance(each, int | float) for each in numbers) or not all(isinstance(each, str) for each in texts):
-        raise TypeError("found another type")
-    return result
+def _figures(
+    found: Sequence[Run], results: Sequence[Result], judged: Judged, *, is_published: bool
+) -> Iterator[Figure]:
+    """Draw what there is to draw; a figure of one model names it where there are several."""
+    single = [result for result in results if result.spec is not None and result.subset == layout.ALL]
+    sizes = {run.name: float(size) for run in found if (size := run.described.get("parameters"))}
+    yield from report_figures.of_results(single, parameters=sizes if is_published or len({*sizes.values()}) > 1 else {})
+    for run in found:
+        titles = {result.task: result.title for result in run.results}
+        model = run.name if len(found) > 1 else None
+        yield from report_figures.of_choices(stored.samples(run.directory), titles=titles, model=model)
+    for run, rows in judged.rows:
+        yield from report_figures.of_comparison(rows, model=run.name if len(found) > 1 else None)
 
 
-def _known() -> str:
-    return ", ".join(published.tasks())
+def _chosen(found: Sequence[Run], wanted: Wanted) -> list[Result]:
+    """Take the results under the metrics that are asked for, of tasks with published scores if those are asked for."""
+    results: list[Result] = []
+    for run in found:
+        own = [result for result in run.results if not wanted.metrics or _names(result) & {*wanted.metrics}]
+        if wanted.is_published and not published.table(own).rows:
+            tasks = ", ".join(dict.fromkeys(each.task for each in run.results))
+            known = ", ".join(published.tasks())
+            raise DataError(
+                f"{run.directory}: has the tasks {tasks}; expected one that Table H.1 has scores of: {known}"
+            )
+        results += own
+    known_metrics = {name for run in found for result in run.results for name in _names(result)}
+    for name in wanted.metrics:
+        if name not in known_metrics:
+            raise UsageError(f"--metric: no run has {name!r}; {suggest(name, known_metrics)}")
+    return results
+
+
+def _names(result: Result) -> set[str]:
+    """List what a result's metric may be called: as tables do, as the task file does, without settings."""
+    return {result.metric} if result.spec is None else {result.metric, result.spec, metric_spec.parse(result.spec).name}
+
+
+def _notes(found: Sequence[Run], results: Sequence[Result]) -> Iterator[str]:
+    """Write the notes of each run, with its name where not all have them."""
+    by_run: list[list[str]] = []
+    for run in found:
+        own = [result for result in results if result.model == run.name]
+        single = [result for result in own if result.spec is not None and result.subset == layout.ALL]
+        means = [result for result in own if result.spec is None]
+        lines = [
+            *notes.write(single, means=means, signatures=(), window=_window(own)),
+            *[MAJORITY] * any(result.baseline is not None for result in own),
+            *run.described.get("notes", ()),
+        ]
+        if data := run.described["settings"].get("data"):
+            lines.append(f"run on other data than the tasks' own, {data}.")
+        by_run.append(lines)
+    for line in dict.fromkeys(line for lines in by_run for line in lines):
+        owners = [run.name for run, lines in zip(found, by_run, strict=True) if line in lines]
+        yield line if len(owners) == len(found) else f"{', '.join(owners)}: {line}"
+
+
+def _merged(signatures: Iterable[str]) -> list[str]:
+    """Write those that differ in the model alone as one, with all models."""
+    models: dict[tuple[str, str], dict[str, None]] = {}
+    for line in signatures:
+        match = MODEL.fullmatch(line)
+        before, model, after = match.groups() if match else (line, "", "")
+        models.setdefault((before, after), {})[model] = None
+    return [f"{before}{','.join(names)}{after}" for (before, after), names in models.items()]
+
+
+def _window(results: Sequence[Result]) -> int | None:
+    """Read the window of a run from its signatures; None where those do not tell it, or differ."""
+    told = {match[1] for result in results if (match := re.search(r"\|window:(\d+)(?=\||$)", result.signature))}
+    return int(told.pop()) if len(told) == 1 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit import (
@@ -15,6 +15,7 @@ from evalkit import (
     metric_spec,
     plan,
     prompt,
+    report_figures,
     request,
     score,
     signature,
@@ -39,7 +40,9 @@ from evalkit.records import (
     Table,
     Task,
 )
-from evalkit.report import data_notes, files, notes, table
+from evalkit.report import data_notes, files, layout, notes, provenance, table
+from evalkit.report.content import Figure, Page, ShownSample
+from evalkit.report.shown import is_right
 from evalkit.settings import Settings
 from evalkit.store import Store
 
@@ -106,10 +109,18 @@ def run(
         scoring = score.Scoring(model=model.name, by=settings.by, sign=sign)
         results = score.results(assignments, by_setting(samples), scoring=scoring)
         signatures = sign_groups(assignments, sign)
-        shown = table.build(results, notes=footnotes(results, assignments, signatures=signatures, window=window))
-        title = table.clean(f"{', '.join(short_names(settings.tasks))}: {model.name}")
-        files.write(directory, shown, title=title, samples=excerpt(samples))
+        shown = layout.build(results, notes=footnotes(results, assignments, signatures=signatures, window=window))
         manifest.write(directory, described, signatures=signatures, results=results)
+        title = table.clean(f"{', '.join(short_names(settings.tasks))}: {model.name}")
+        origin = provenance.read(directory, {"run": Settings})
+        page = Page(
+            title=title,
+            summary=(shown,),
+            figures=draw(results, samples),
+            samples=[ShownSample(each, model.name, is_right(each), is_dirty=None) for each in samples],
+            provenance=(replace(origin, name=title),),  # not the directory's: files are equal wherever they lie
+        )
+        files.write(directory, page)
     return Outcome(directory, results, shown)
 
 
@@ -320,15 +331,7 @@ def footnotes(
     return (*data_notes.write(assignments), *notes.write(single, means=means, signatures=signatures, window=window))
 
 
-def excerpt(samples: Iterable[Sample]) -> list[Sample]:
-    """Pick the first sample of each outcome of every task and number of shots, for people to look at."""
-    first: dict[object, Sample] = {}
-    for sample in samples:
-        outcome = tuple(sample.statistics.values()) if all_binary(sample) else None
-        first.setdefault((sample.task, sample.shots, sample.prompt is None, outcome), sample)
-    return list(first.values())
-
-
-def all_binary(sample: Sample) -> bool:
-    """Whether every statistic is a zero or a one, so that there are few outcomes."""
-    return all(number in {0.0, 1.0} for values in sample.statistics.values() for number in values)
+def draw(results: Sequence[Result], samples: Sequence[Sample]) -> tuple[Figure, ...]:
+    """Draw scores against shots, and the reliability of choices, where there are several shots, or choices."""
+    titles = {result.task: result.title for result in results}
+    return (*report_figures.of_results(results), *report_figures.of_choices(samples, titles=titles))

@@ -64,7 +64,7 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
     from evalkit.decoder.device import reported_memory
     from evalkit.decoder.train import train as run
     from evalkit.decoder.training_state import CURVE
-    from evalkit.report.figures import loss_curve
+    from evalkit.report.figures import loss
 
     def report(step: StepReport) -> None:
         on_progress(
@@ -73,7 +73,7 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
 
     with reported_memory(advice="lower --rows, --length or the size of the decoder"):
         run(prepare(request), folder, on_step=report)
-    return Outcome(folder, loss_curve(folder / CURVE))
+    return Outcome(folder, loss.draw(folder / CURVE))
 
 
 def corpus(request: Request, path: Path, *, on_progress: OnProgress) -> int:

@@ -12,6 +12,7 @@ from evalkit import metric_spec, report_command, task
 from evalkit.errors import DataError, EvalkitError, StorageError, UsageError
 from evalkit.records import Estimate, Result, Table
 from evalkit.report import published
+from evalkit.report_command import Wanted
 
 RESULT = Result(
     task="arithmetic/3-digit-addition",
@@ -38,12 +39,17 @@ def save(folder: Path, results: Sequence[Result], **settings: object) -> Path:
         "results": [dataclasses.asdict(result) for result in results],
     }
     (folder / "run.json").write_text(json.dumps(content))
+    (folder / "samples.jsonl").write_text("")
     return folder
+
+
+def report(*runs: Path, out: Path | None = None) -> Table:
+    return report_command.report(Wanted(runs, is_published=True), out=out).summary[0]
 
 
 def message(tmp_path: Path, *runs: Path, out: Path | None = None) -> tuple[type[EvalkitError], str]:
     with pytest.raises(EvalkitError) as caught:
-        report_command.compare_with_published(runs, out=out)
+        report(*runs, out=out)
     assert "\n" not in str(caught.value)
     return type(caught.value), str(caught.value).replace(f"{tmp_path}/", "")
 
@@ -165,10 +171,10 @@ def test_two_runs_of_one_model_are_two_rows() -> None:
 def test_runs_are_read_and_the_table_written(tmp_path: Path) -> None:
     first = save(tmp_path / "first", [RESULT])
     second = save(tmp_path / "second", [replace(RESULT, model="other")], data="mine.jsonl")
-    table = report_command.compare_with_published([first, second], out=tmp_path / "new" / "out")
+    table = report(first, second, out=tmp_path / "new" / "out")
     assert only_row(table)["other"] == only_row(table)["nano"] == Estimate(81.0, 79.0, 83.0, n=2000)
-    assert f"{second}: run on other data, mine.jsonl, which GPT-3's scores are not of." in table.notes
-    assert "arithmetic|v1" in table.notes
+    assert "other: run on other data than the tasks' own, mine.jsonl." in table.notes
+    assert table.sources == ("arithmetic|v1",)
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
         *("table.md", "table.csv", "table.tex", "index.html")
     }

@@ -1,18 +1,14 @@
 import csv as csv_module
 import io
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pandas
 import pytest
 
 from evalkit.interfaces import Progress
 from evalkit.records import Completion, Estimate, Example, Prompt, Result, Sample, Table
-from evalkit.report import csv, html, latex, markdown, notes, progress, table, terminal
+from evalkit.report import csv, latex, layout, markdown, notes, progress, table, terminal
 
 HOSTILE = 'a|b & <script>alert("x")</script> \\ $x$ 100% #1 _y_ {z} ~^ `c` [d](e) *f*\nnew–line é'
 
@@ -50,11 +46,11 @@ HOSTILE_TABLE = Table(
 
 
 def addition_table() -> Table:
-    return table.build(ADDITION, notes=notes.write(ADDITION, means=[], signatures=["2d|v1|shots:0,10"], window=2048))
+    return layout.build(ADDITION, notes=notes.write(ADDITION, means=[], signatures=["2d|v1|shots:0,10"], window=2048))
 
 
 def test_rows_are_tasks_and_columns_are_shots() -> None:
-    built = table.build(ADDITION[:2])
+    built = layout.build(ADDITION[:2])
     assert built.columns == ("task", "n", "0 shots, %", "10 shots, %")
     assert built.rows == (("2D+", 2000, Estimate(58.0, 55.83, 60.14, 2000), Estimate(100.0, 99.8083, 100.0, 2000)),)
 
@@ -64,18 +60,18 @@ def test_n_stands_beside_each_number_of_shots_where_it_differs() -> None:
         result("t", 0, Estimate(0.5, 0.4, 0.6, 100)),
         result("t", 1, Estimate(0.5, 0.4, 0.6, 99), skipped=1),
     ]
-    built = table.build(results)
+    built = layout.build(results)
     assert built.columns == ("task", "0 shots, %", "n, 0 shots", "1 shot, %", "n, 1 shot")
     assert built.rows[0][2::2] == (100, 99)
 
 
 def test_subsets_are_rows() -> None:
-    built = table.build([result("t", 0, None), result("t", 0, None, subset="withheld=true")])
+    built = layout.build([result("t", 0, None), result("t", 0, None, subset="withheld=true")])
     assert [row[:2] for row in built.rows] == [("T", "all"), ("T", "withheld=true")]
 
 
 def test_labels_hold_nothing_that_acts_on_a_terminal() -> None:
-    built = table.build([result("t", 0, None, title="a\n\x1b[1m\0\u202eé", model="m\x07")], notes=["\x9b"])
+    built = layout.build([result("t", 0, None, title="a\n\x1b[1m\0\u202eé", model="m\x07")], notes=["\x9b"])
     assert built.rows[0][0] == r"a \x1b[1m\x00\u202eé"
     assert r"m\x07" in built.caption
     assert built.notes == (r"\x9b",)
@@ -83,12 +79,12 @@ def test_labels_hold_nothing_that_acts_on_a_terminal() -> None:
 
 def test_tasks_of_one_title_keep_their_rows() -> None:
     results = [result("a", 0, None, title="Same"), result("b", 0, Estimate(0.5, 0.4, 0.6, 9), title="Same")]
-    assert len(table.build(results).rows) == 2
+    assert len(layout.build(results).rows) == 2
 
 
 def test_metrics_with_other_units_are_named_in_a_column() -> None:
     results = [result("t", 0, None), result("t", 0, None, metric="BLEU", is_proportion=False)]
-    built = table.build(results)
+    built = layout.build(results)
     assert built.columns == ("task", "metric", "n", "0 shots")
     assert [row[1] for row in built.rows] == ["exact match, %", "BLEU"]
 
@@ -124,10 +120,6 @@ def test_csv_of_results(golden: Callable[[str, str], None]) -> None:
 
 def test_terminal_text_of_results(golden: Callable[[str, str], None]) -> None:
     golden("table.txt", terminal.render(addition_table()))
-
-
-def test_html_of_results(golden: Callable[[str, str], None]) -> None:
-    golden("index.html", html.render(addition_table(), title="2d: nano", samples=[sample(" 143", "Q: 1?\n\nA:")]))
 
 
 def sample(answer: str, context: str) -> Sample:
@@ -168,70 +160,6 @@ def test_markdown_keeps_its_shape_under_hostile_text() -> None:
     for row in rows:
         assert len(re.findall(r"(?<!\\)\|", row)) == 3  # bars that no backslash takes the meaning from
         assert not re.search(r"(?<!\\)[<`*]", row)
-
-
-def test_latex_has_no_character_that_acts_by_accident() -> None:
-    text = re.sub(r"\\resizebox.*", "", latex.render(HOSTILE_TABLE)).replace("tabular}}", "tabular}")
-    body = re.sub(r"\\[a-zA-Z]+|\\[&%$#_{}]", "", text[text.index(r"\caption") : text.index(r"\end{table}")])
-    assert not re.search(r"[#~^<>|\"_]", body.replace("\\\\", ""))
-    plain = re.sub(r"\\.", "", text)
-    assert plain.count("{") == plain.count("}")
-    assert plain.count("$") % 2 == 0
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [1] * (1 + len(HOSTILE_TABLE.rows))
-    assert not any(row.lstrip().startswith(("[", "*")) for row in rows)
-
-
-def test_latex_compiles_where_there_is_a_compiler(tmp_path: Path) -> None:
-    wide = table.build([result("2d+", shots, Estimate(1.0, 0.99, 1.0, 2000)) for shots in range(12)])
-    fragment = latex.render(HOSTILE_TABLE) + latex.render(wide)
-    document = (
-        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\usepackage{graphicx,textcomp}\n"
-        f"\\begin{{document}}\n{fragment}\\end{{document}}\n"
-    )
-    (tmp_path / "page.tex").write_text(document, encoding="utf-8")
-    compiler = shutil.which("pdflatex")
-    if compiler is None:
-        # Without one, the least there is to check: every environment that begins ends.
-        begun, ended = re.findall(r"\\begin{(\w+)}", document), re.findall(r"\\end{(\w+)}", document)
-        assert begun == ended[::-1]
-        return
-    done = subprocess.run(
-        [compiler, "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
-class Reader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attributes if name in {"src", "href"}]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_html_shows_hostile_text_as_text() -> None:
-    reader = Reader()
-    reader.feed(html.render(HOSTILE_TABLE, title=HOSTILE, samples=[sample(HOSTILE, HOSTILE)]))
-    assert "script" not in reader.tags
-    assert reader.text.count(HOSTILE) == 8  # title, heading, caption, column, cell, note, prompt and answer
-    assert reader.links == []  # nothing is fetched
-
-
-def test_html_keeps_the_line_breaks_a_prompt_begins_with() -> None:
-    page = html.render(HOSTILE_TABLE, title="t", samples=[sample("1", "\n\nQ: one?\n\nA:")])
-    assert "<pre>\n\n\nQ: one?\n\nA:</pre>" in page  # the first of the three is markup
 
 
 def test_terminal_text_is_ascii_where_the_terminal_is() -> None:

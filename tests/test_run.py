@@ -65,7 +65,7 @@ class Dying(ScriptedModel):
 def test_a_run_leaves_every_file(tmp_path: Path) -> None:
     evaluate(settings(tmp_path / "run"))
     found = {path.name for path in (tmp_path / "run").iterdir()}
-    assert found == {*REPORT, "run.json", "responses.sqlite"}
+    assert found == {*REPORT, "run.json", "responses.sqlite", "figures"}
 
 
 def test_samples_are_scored_as_the_script_answers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ MODULES = {
 }
 MAIN_PATHS = {
     *("evalkit.run", "evalkit.preview", "evalkit.contamination.scan", "evalkit.contamination.compare"),
-    *("evalkit.diff", "evalkit.report_command"),
+    *("evalkit.diff", "evalkit.report_command", "evalkit.report_scans"),
 }
 TOP = {
     *("evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_results", "evalkit.cli_flags", "evalkit.cli_output"),

@@ -10,20 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import atomic, metric_spec, stored, task
-from evalkit.contamination import comparison, comparison_table, demonstrations, gain, items, split
+from evalkit import atomic, metric_spec, report_figures, stored, task
+from evalkit.contamination import comparison, comparison_table, demonstrations, gain, items, passages, split
 from evalkit.contamination.comparison import Aggregation
 from evalkit.contamination.demonstrations import Demonstrations
 from evalkit.contamination.gain import Curves
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
-from evalkit.errors import DataError, StorageError, TaskError, UsageError
+from evalkit.errors import DataError, TaskError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
 from evalkit.report import files as report
+from evalkit.report.content import Page
+from evalkit.report.figures import dose as doses
+from evalkit.report.figures.dose import Dose
 from evalkit.stored import Described
 
-LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1")  # of lm_eval, as far as they are means
+# Of lm_eval, as far as they are means, and of what evalkit exports in its form.
+LOGGED_METRICS = ("acc", "acc_norm", "exact_match", "em", "f1", "accuracy", "partial_accuracy")
 LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
 FILE = "comparison.json"
+BESIDE = "compare"  # where a comparison is written without --out, in the scan's directory
 COVERAGE = ("token-coverage", "llama2")  # measures that Llama 2's four subsets are told by
 
 
@@ -35,17 +40,19 @@ class Row:
     demonstrations: Demonstrations | None  # None where none was shown, or the scan did not look for them
     lacks_pool: bool  # whether demonstrations were shown that the scan did not look for
     curves: Curves | None  # None where no scored example could be scanned
+    dose: Dose | None  # None where all scored examples overlap alike
+    measure: str  # of overlap
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a comparison leaves."""
+    """What a comparison finds."""
 
-    directory: Path
     comparisons: tuple[Comparison, ...]
     rows: tuple[Row, ...]
     table: Table
     more: tuple[Table, ...]  # that stand under it, the differences first
+    signatures: tuple[str, ...]  # of runs and splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,30 @@ def compare(
     relative: comparison_table.Relative = "plain",
     out: Path | None = None,
 ) -> Outcome:
-    """Compare the scores of runs on all, clean and dirty examples of a scan, and write the table in every form.
+    """Compare as `find` does, and write tables, figures and a page to `out`, or into the scan's own directory."""
+    found = find(runs, scan, measure=measure, threshold=threshold, relative=relative)
+    directory = out or scan / BESIDE
+    page = Page(
+        title="Scores with and without contaminated examples",
+        summary=(found.table,),
+        contamination=found.more,
+        figures=report_figures.of_comparison(found.rows, relative=relative),
+        passages=passages.load(scan),
+    )
+    report.write(directory, page)
+    atomic.write(directory / FILE, [json.dumps(_fields(found.rows, found.signatures), ensure_ascii=False), "\n"])
+    return found
+
+
+def find(
+    runs: Sequence[Path],
+    scan: Path,
+    *,
+    measure: str = split.DEFAULT,
+    threshold: float | None = None,
+    relative: comparison_table.Relative = "plain",
+) -> Outcome:
+    """Compare the scores of runs on all, clean and dirty examples of a scan.
 
     A run is a directory of `evalkit run`, or files that lm_eval logged of one task, which the scan then has alone.
     Raises EvalkitError where runs and scan do not belong together.
@@ -91,15 +121,8 @@ def compare(
     signatures += dict.fromkeys(each.signature for each in (*scanned.splits.values(), *scanned.pools.values()))
     comparisons = tuple(row.comparison for row in rows)
     shown = comparison_table.table(comparisons, relative=relative, further=tuple(_notes(rows)), signatures=signatures)
-    directory = out or scan / "compare"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(atomic.explain(directory, error)) from error
     more = (comparison_table.difference_table(comparisons), *_more(rows, scanned))
-    report.write(directory, shown, title="Scores with and without contaminated examples", more=more)
-    atomic.write(directory / FILE, [json.dumps(_fields(rows, signatures), ensure_ascii=False), "\n"])
-    return Outcome(directory, comparisons, tuple(rows), shown, more)
+    return Outcome(comparisons, tuple(rows), shown, more, tuple(signatures))
 
 
 def load(scan: Path, *, measure: str, threshold: float | None) -> Scanned:
@@ -194,6 +217,8 @@ def _row(
         else None,
         lacks_pool=not is_known and any(sample.prompt and sample.prompt.demonstrations for sample in samples),
         curves=gain.curves(found, samples, scanned.values[name], metric_name=metric_name, metric=metric),
+        dose=doses.dose(samples, scanned.values[name], title=title, metric_name=metric_name, metric=metric),
+        measure=scanned.splits[name].measure,
     )
 
 

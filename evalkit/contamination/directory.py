@@ -24,7 +24,7 @@ LOCK = "scan.lock"
 SHARDS = "shards"
 INDEX = "index"
 KIND = "scan"
-VERSION = 2  # of what a shard's result holds
+VERSION = 3  # of what a shard's result holds
 CALLED = {
     "test": "test set, N, --kept or normaliser",
     "results": "version of evalkit",
@@ -144,6 +144,15 @@ def stored_settings(directory: Path) -> dict[str, Any]:  # Any: the fields' own
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{directory}: not a scan, or damaged; give the directory of a scan") from error
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def holds_scan(directory: Path) -> bool:
+    """Whether a directory is that of a scan, finished or not."""
+    try:
+        described = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("kind") == KIND
 
 
 def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own

@@ -21,6 +21,7 @@ from evalkit.contamination.kernels import sketches
 from evalkit.contamination.kernels.matches import FIELDS, SKIPS
 from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.measures import Runs
+from evalkit.contamination.surroundings import Around, LongestOfShards
 from evalkit.errors import DataError, StorageError
 from evalkit.records import Match, Overlap
 
@@ -41,6 +42,7 @@ class Findings:
     files: tuple[tuple[Path, int, int], ...]  # file, number of its first document, lines or rows before that in it
     read: Account
     is_cut: bool  # whether more edited copies or substrings were found than are kept
+    around: tuple[Around, ...]  # the longest match of each dirty example with its text, the longest first
 
     def runs(self, example: int, test: Index) -> Runs:
         """Give the matches of one example as measures take them."""
@@ -93,6 +95,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
     copied = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=_most(pieces))
     drawn = 0 if test.looked.substrings is None else len(test.looked.substrings.example)
     contained = Kept(SUBSTRING_FIELDS, by=(0, 1), length=None, limit=HELD, most=_most(drawn))
+    shown = LongestOfShards()
     is_cut = False
     for shard, path in files.items():
         result = shard_scan.load(path)
@@ -104,6 +107,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
             if rows is not None:
                 rows[:, document] += read.lines
                 kept.add(rows)
+        shown.add(hits.around, before=read.lines)
         times += hits.times
         is_cut |= hits.is_cut
         read.add(shard, result.reading)
@@ -119,6 +123,7 @@ def merge(files: Mapping[Shard, Path], test: Index) -> Findings:
         files=tuple(named),
         read=read,
         is_cut=is_cut or copied.is_cut or contained.is_cut,
+        around=shown.rows(),
     )
 
 

@@ -13,7 +13,17 @@ import numpy as np
 
 from evalkit import atomic
 from evalkit.contamination import directory as directories
-from evalkit.contamination import edited, engines, findings, index, items, scan_report, shard_scan, substrings
+from evalkit.contamination import (
+    edited,
+    engines,
+    findings,
+    index,
+    items,
+    passages,
+    scan_report,
+    shard_scan,
+    substrings,
+)
 from evalkit.contamination.corpus import shards
 from evalkit.contamination.corpus.shards import Shard
 from evalkit.contamination.index import Index
@@ -21,6 +31,7 @@ from evalkit.errors import StorageError, UsageError
 from evalkit.interfaces import OnProgress, Progress, ignore
 from evalkit.records import Overlap, Table
 from evalkit.report import files as report_files
+from evalkit.report.content import Page
 
 ENGINES = ("local", "ray")
 
@@ -127,8 +138,14 @@ def conclude(
     findings.write_matches(directory, found, test)
     atomic.write(directory / "overlap.jsonl", scan_report.overlap_lines(overlaps, test))
     atomic.write(directory / "near-duplicates.jsonl", scan_report.group_lines(groups))
-    longest = scan_report.evidence(found, test)
-    report_files.write(directory, shown, title="Contamination scan", more=(longest,))
+    passages.write(directory, found, test)
+    page = Page(
+        title="Contamination scan",
+        summary=(shown,),
+        contamination=(scan_report.evidence(found, test),),
+        passages=passages.read(directory),
+    )
+    report_files.write(directory, page)
     directories.finish(
         directory, described, signature=scan_report.signature(found, test), totals=findings.totals(found)
     )

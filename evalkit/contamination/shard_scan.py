@@ -22,6 +22,7 @@ from evalkit.contamination.kernels import matches, sketches
 from evalkit.contamination.kernels.substrings import FIELDS as SUBSTRING_FIELDS
 from evalkit.contamination.kernels.words import room
 from evalkit.contamination.looked import Looked
+from evalkit.contamination.surroundings import NOTHING, LongestOfBlocks, Taken
 
 ROOM = 1 << 16  # words held at first
 FOUND = 1 << 12  # matches there is room for at first
@@ -38,6 +39,7 @@ class Hits:
     edited: NDArray[np.int64] | None  # (M, sketches.FIELDS); None where edited copies were not looked for
     substrings: NDArray[np.int64] | None  # (M, substrings.FIELDS); None where they were not looked for
     is_cut: bool  # whether there were more of the last two than are kept
+    around: Taken  # the longest match of each dirty example, with the text around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int],
     examples = len(looked.kernel.least)
     words, rows, count = room(ROOM, 3 * ROOM), np.zeros((FOUND, matches.FIELDS), np.int64), 0
     times, longest = np.zeros((examples, 2), np.int64), np.zeros(examples, np.int64)
+    shown = LongestOfBlocks(looked.kernel.needed)
     copies = None if looked.sketches is None else edited.Finder(looked.fold, looked.sketches)
     aligned = Kept(sketches.FIELDS, by=(0, 1), length=7, limit=HELD, most=COPIES)
     pieces = None if looked.substrings is None else substrings.Finder(looked.substrings)
@@ -73,6 +76,7 @@ def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int],
         before = count
         found = matches.Found(rows, times, longest)
         words, rows, count = matches.scan(block.texts, looked.fold, looked.kernel, words, found, count)
+        shown.add(rows[before:count], block.texts, block.numbers)
         rows[before:count, 3] = block.numbers[rows[before:count, 3]]
         if copies is not None:
             aligned.add(_numbered(copies.scan(block.texts), block, column=3))
@@ -90,6 +94,7 @@ def search(blocks: Iterable[Block], looked: Looked, *, on_block: Callable[[int],
         edited=None if copies is None else edits,
         substrings=None if pieces is None else parts,
         is_cut=aligned.is_cut or contained.is_cut,
+        around=shown.taken(),
     )
 
 
@@ -101,7 +106,8 @@ def _numbered(rows: NDArray[np.int64], block: Block, *, column: int) -> NDArray[
 
 def save(path: Path, result: ShardResult) -> None:
     """Write a result; OSError where the disk refuses."""
-    arrays = {each.name: getattr(result.hits, each.name) for each in fields(Hits)}
+    arrays = {each.name: getattr(result.hits, each.name) for each in fields(Hits) if each.name != "around"}
+    arrays |= {f"around_{name}": array for name, array in result.hits.around._asdict().items()}
     arrays["reading"] = np.array(json.dumps(asdict(result.reading)))
     with atomic.replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
@@ -112,7 +118,10 @@ def load(path: Path) -> ShardResult | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             edits, parts = (file[name] if name in file.files else None for name in ("edited", "substrings"))
-            hits = Hits(file["found"], file["times"], edits, parts, bool(file["is_cut"]))
+            # Scans of earlier versions, which are still read, kept no text.
+            names = [f"around_{name}" for name in Taken._fields]
+            around = Taken(*(file[name] for name in names)) if names[0] in file.files else NOTHING
+            hits = Hits(file["found"], file["times"], edits, parts, bool(file["is_cut"]), around)
             return ShardResult(hits, Reading(**json.loads(str(file["reading"]))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

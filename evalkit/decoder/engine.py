@@ -33,6 +33,11 @@ class DecoderModel:
         self._tokenizer = loaded.tokenizer
         self._budget = Budget(token_budget) if token_budget else automatic_budget(loaded.decoder)
 
+    @property
+    def parameters(self) -> int:
+        """Count the numbers in its tensors, tied ones once."""
+        return sum(each.numel() for each in self._decoder.parameters())
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
         return count_tokens(self._tokenizer, texts)

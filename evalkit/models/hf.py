@@ -72,6 +72,11 @@ class HfModel:
         self._tokenizer = tokenizer
         self._budget = Budget(token_budget or BATCH_TOKENS)
 
+    @property
+    def parameters(self) -> int:
+        """Count the numbers in its tensors, tied ones once."""
+        return sum(each.numel() for each in self._network.model.parameters())
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole contexts, the start token included; an empty one always begins with a token."""
         return count_tokens(self._tokenizer, texts)

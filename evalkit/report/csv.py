@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
-from evalkit.records import Cell, Estimate, Table
+from evalkit.records import Table
+from evalkit.report import columns as typed
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
 
 
 def render(table: Table) -> str:
-    """Write one line a row; an estimate column is followed by its low, high and n, and an absent cell is empty.
+    """Write one line a row, in the columns of `columns`; an absent cell is empty.
 
-    Notes are left out, since readers of CSV would take them for rows; run.json beside the file has the signatures.
+    Text that a spreadsheet would take for a formula has an apostrophe before it. Notes are left out, since readers of
+    CSV would take them for rows; run.json beside the file has the signatures.
     """
-    expanded = [any(isinstance(row[at], Estimate) for row in table.rows) for at in range(len(table.columns))]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    header: list[str] = []
-    for column, is_estimate in zip(table.columns, expanded, strict=True):
-        header += [column, f"{column} low", f"{column} high", f"{column} n"] if is_estimate else [column]
-    writer.writerow(header)
-    for row in table.rows:
-        line: list[Cell] = []
-        for cell, is_estimate in zip(row, expanded, strict=True):
-            if isinstance(cell, Estimate):
-                line += [cell.value, cell.low, cell.high, cell.n]
-            else:
-                line += [cell, None, None, None] if is_estimate else [cell]
-        writer.writerow(line)
-    return out.getvalue()
+    found = typed.columns(table)
+    lines = [_line([column.name for column in found])]
+    lines += [_line([column.values[at] for column in found]) for at in range(len(table.rows))]
+    return "".join(lines)
+
+
+def _line(values: Sequence[typed.Value]) -> str:
+    out = io.StringIO(newline="")
+    # Only what the end of a line has is quoted, and readers take a lone carriage return for one.
+    csv.writer(out, lineterminator="\r\n").writerow([_plain(value) for value in values])
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _plain(value: typed.Value) -> typed.Value:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

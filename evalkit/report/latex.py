@@ -1,73 +1,178 @@
-"""A table as LaTeX, to be put into a paper that loads booktabs and graphicx."""
+"""A table as LaTeX, to be put into a paper: booktabs, in as few pages as it can be read on."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
-from evalkit.records import Cell, Estimate, Table
-from evalkit.report import table as tables
+from evalkit.records import Table
+from evalkit.report import latex_text
+from evalkit.report.latex_columns import GAP, Column, Style, columns, heading
 
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    # A line of a tabular that begins with [ would be read as the length of the line break before it, and one with *
-    # as the starred form of that line break.
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-}
+SMALL = 0.8  # height of a line in \footnotesize
+CONTINUED = r"  {\normalsize\tablename~\thetable{} (continued)\par}"  # not in the list of tables again
+SIUNITX = (  # bold numbers keep their places
+    r"\sisetup{mode=match, reset-text-series=false, propagate-math-font=true, "
+    "group-digits=integer, group-minimum-digits=4, group-separator={,}}"
+)
 
 
-def render(table: Table) -> str:
-    """Write a table environment with caption, booktabs rules and notes."""
-    columns = range(len(table.columns))
-    layout = "".join("r" if tables.is_numeric(table, column) else "l" for column in columns)
-    lines = [
-        "% Needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[T1]{fontenc}.",
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{escape(table.caption)}}}",
-        # A table that is wider than the text is made as wide as it; others keep their size.
-        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{{layout}}}",
-        r"    \toprule",
-        _line(escape(column) for column in table.columns),
-        r"    \midrule",
-        *(_line(_cell(cell) for cell in row) for row in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}}",
-        *(rf"  \par\footnotesize {_breakable(escape(note))}" for note in table.notes),
-        r"\end{table}",
-    ]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the article class, of 10 points on letter paper, by what it has room for."""
+
+    environment: str
+    is_small: bool  # whether columns are set in \footnotesize
+    width: float  # characters of columns in a line
+    height: float  # lines of the text's own size
+    caption: int  # characters in a line of a caption
+    note: int  # and of a note
+
+
+UPRIGHT = Page("table", is_small=False, width=68, height=42, caption=80, note=100)
+SMALLER = Page("table", is_small=True, width=84, height=42, caption=80, note=100)
+SIDEWAYS = Page("sidewaystable", is_small=True, width=136, height=26.5, caption=130, note=165)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines that stay on one page."""
+
+    lines: tuple[str, ...]
+    height: float  # in lines of the text's own size
+
+
+def render(table: Table, *, style: Style = "plain") -> str:
+    """Write table environments with caption, booktabs rules and notes.
+
+    What is wider than the text is set smaller, in parts below each other that repeat the first columns, or sideways,
+    whichever takes the fewest pages; what is longer than a page goes on in another environment with the same number.
+    """
+    found = columns(table, style)
+    is_wide = _width(found) > UPRIGHT.width
+    laid_out = [(page, _laid_out(table, found, page)) for page in ((SMALLER, SIDEWAYS) if is_wide else (UPRIGHT,))]
+    page, sheets = min(laid_out, key=lambda each: len(each[1]))
+    packages = ["booktabs", "graphicx", *["rotating"] * (page is SIDEWAYS), *["siunitx"] * (style == "siunitx")]
+    needs = ", ".join([rf"\usepackage{{{name}}}" for name in packages])
+    version = " (from version 3)" * (style == "siunitx")
+    lines = [rf"% Needs {needs}{version} and \usepackage[T1]{{fontenc}}."]
+    for number, sheet in enumerate(sheets):
+        lines += [
+            rf"\begin{{{page.environment}}}",
+            r"  \centering",
+            *[rf"  {SIUNITX}"] * (style == "siunitx"),
+            *(_caption(table) if number == 0 else [CONTINUED]),
+            r"  \smallskip",
+            *(line for block in sheet for line in block.lines),
+            rf"\end{{{page.environment}}}",
+        ]
     return "\n".join(lines) + "\n"
 
 
+def _laid_out(table: Table, found: Sequence[Column], page: Page) -> list[list[Block]]:
+    """Share a table out to pages of one kind."""
+    caption = 1.0 + math.ceil(len(". ".join([table.caption, *table.sources])) / page.caption)
+    tabulars = (block for part in _parts(found, page.width) for block in _tabulars(part, page, caption))
+    return list(_sheets([*tabulars, *(_note(note, page) for note in table.notes)], page, caption))
+
+
 def escape(text: str) -> str:
-    """Escape every character that TeX would act on; control characters and line breaks become spaces."""
-    visible = "".join(" " if unicodedata.category(character) in {"Cc", "Cf", "Cs"} else character for character in text)
-    return "".join(SPECIAL.get(character, character) for character in " ".join(visible.split()))
+    """Escape every character that TeX would act on."""
+    return latex_text.escape(text)
 
 
-def _cell(cell: Cell) -> str:
-    if isinstance(cell, Estimate):
-        return rf"${tables.number(cell.value)}$ {{\scriptsize${tables.interval(cell)}$}}"
-    if isinstance(cell, (int, float)):
-        return f"${tables.text(cell).replace(',', '{,}')}$"
-    return escape(tables.text(cell))
+def _caption(table: Table) -> Iterator[str]:
+    """Write the caption with what the numbers rest on; lists of tables have it without."""
+    short = latex_text.breakable(table.caption)
+    if not table.sources:
+        yield rf"  \caption{{{short}}}"
+        return
+    long = ". ".join([short, *map(latex_text.breakable, table.sources)])
+    yield rf"  \caption[{{{short}}}]{{\raggedright {long}.}}"
 
 
-def _line(cells: Iterable[str]) -> str:
+def _width(found: Sequence[Column]) -> float:
+    return sum(column.width for column in found) - GAP
+
+
+def _parts(found: Sequence[Column], limit: float) -> Iterator[list[Column]]:
+    """Share the columns out to parts that are as wide as the text, each with the labels; evenly, by their widths."""
+    labels = [column for column in found if column.is_label]
+    others = [column for column in found if not column.is_label]
+    room = limit - _width(labels) - GAP
+    if _width(found) <= limit or not others or room < max(column.width for column in others):
+        yield list(found)  # where even one column is too wide beside the labels, the table is made smaller
+        return
+    number = math.ceil(sum(column.width for column in others) / room)
+    while True:
+        shares = _shares(others, sum(column.width for column in others) / number, room)
+        if shares is not None:
+            break
+        number += 1
+    for share in shares:
+        yield [*labels, *share]
+
+
+def _shares(others: Sequence[Column], wanted: float, room: float) -> list[list[Column]] | None:
+    """Cut columns into shares of about the wanted width; None where one would be wider than its room."""
+    ends = list(accumulate(column.width for column in others))
+    shares: dict[int, list[Column]] = {}
+    for column, end in zip(others, ends, strict=True):
+        shares.setdefault(int((end - column.width / 2) / wanted), []).append(column)
+    found = list(shares.values())
+    return found if all(sum(column.width for column in share) <= room for share in found) else None
+
+
+def _tabulars(part: Sequence[Column], page: Page, caption: float) -> Iterator[Block]:
+    """Set columns as tabulars, each at most as high as a page below its caption."""
+    scale = SMALL if page.is_small else 1.0
+    heights = [max(column.heights[row] for column in part) for row in range(len(part[0].cells))]
+    head = max(len(column.heading) for column in part) + 1.5
+    begin, used = 0, 0.0
+    for row, height in enumerate(heights):
+        if row > begin and (used + height + head) * scale + 0.5 > page.height - caption:
+            yield _tabular(part, range(begin, row), (used + head) * scale, is_small=page.is_small)
+            begin, used = row, 0.0
+        used += height
+    yield _tabular(part, range(begin, len(heights)), (used + head) * scale, is_small=page.is_small)
+
+
+def _tabular(part: Sequence[Column], rows: range, height: float, *, is_small: bool) -> Block:
+    lines = (
+        *[r"  {\footnotesize\setlength{\tabcolsep}{4pt}%"] * is_small,
+        # A table that is wider than the text is made as wide as it; others keep their size.
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"  \begin{{tabular}}{{{''.join(column.layout for column in part)}}}",
+        r"    \toprule",
+        _line([heading(column) for column in part]),
+        r"    \midrule",
+        *(_line([column.cells[row] for column in part]) for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}}" + "}" * is_small,
+        r"  \par\smallskip",
+    )
+    return Block(lines, height + 0.5)
+
+
+def _note(note: str, page: Page) -> Block:
+    height = SMALL * math.ceil(len(note) / page.note)
+    return Block((rf"  {{\footnotesize\raggedright {latex_text.breakable(note)}\par}}",), height)
+
+
+def _sheets(blocks: Sequence[Block], page: Page, caption: float) -> Iterator[list[Block]]:
+    """Put blocks onto pages, in their order."""
+    sheet: list[Block] = []
+    used = caption
+    for block in blocks:
+        if sheet and used + block.height > page.height:
+            yield sheet
+            sheet, used = [], caption
+        sheet.append(block)
+        used += block.height
+    yield sheet
+
+
+def _line(cells: Sequence[str]) -> str:
     return f"    {' & '.join(cells)} \\\\"
-
-
-def _breakable(note: str) -> str:
-    # A signature is one long word to TeX.
-    return note.replace(r"\textbar{}", r"\textbar\allowbreak{}")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from evalkit.records import Cell, Table
+from evalkit.records import Cell, Estimate, Table
 from evalkit.report import table as tables
 
 
 def render(table: Table) -> str:
-    """Write caption, table and notes; whatever text they hold prints as itself."""
+    """Write caption, table and notes; whatever text they hold prints as itself, what is best in bold."""
     numeric = [tables.is_numeric(table, column) for column in range(len(table.columns))]
     lines = [
         f"**{escape(table.caption)}**",
         "",
         _line(escape(column) for column in table.columns),
         _line("---:" if right else "---" for right in numeric),
-        *(_line(_cell(cell) for cell in row) for row in table.rows),
+        *(_line(_cell(cell, table.intervals) for cell in row) for row in table.rows),
     ]
-    if table.notes:
-        lines += ["", *(f"- {_note(note)}" for note in table.notes)]
+    if remarks := tables.remarks(table):
+        lines += ["", *(f"- {_note(note)}" for note in remarks)]
     return "\n".join(lines) + "\n"
 
 
@@ -30,8 +30,14 @@ def escape(text: str) -> str:
     return re.sub(r"^([#+-]|\d+[.)])(?=\s)", r"\\\1", escaped)
 
 
-def _cell(cell: Cell) -> str:
-    return escape(cell) if isinstance(cell, str) else tables.text(cell)
+def _cell(cell: Cell, intervals: tables.Intervals) -> str:
+    content = tables.content(cell)
+    shown = escape(content) if isinstance(content, str) else tables.score(content)
+    if tables.is_best(cell):
+        shown = f"**{shown}**"
+    if signs := tables.signs(cell):
+        shown += f"<sup>{escape(signs)}</sup>"
+    return f"{shown} {tables.interval(content, intervals)}" if isinstance(content, Estimate) else shown
 
 
 def _note(note: str) -> str:

@@ -9,11 +9,12 @@ from evalkit.report import table
 
 
 def write(
-    results: Sequence[Result], *, means: Sequence[Result], signatures: Sequence[str], window: int
+    results: Sequence[Result], *, means: Sequence[Result], signatures: Sequence[str], window: int | None
 ) -> tuple[str, ...]:
     """Say how intervals are made and what did not fit the window; then the signatures.
 
-    `results` are those of single tasks on all of their examples, `means` those of groups on any.
+    `results` are those of single tasks on all of their examples, `means` those of groups on any; `window` is None where
+    it is not known.
     """
     return (*_intervals(results, means), *_skipped(results, window), *_dropped(results, window), *signatures)
 
@@ -35,23 +36,27 @@ def _intervals(results: Sequence[Result], means: Sequence[Result]) -> Iterator[s
         yield "There is no mean where a task has no examples to score."
 
 
-def _skipped(results: Sequence[Result], window: int) -> Iterator[str]:
+def _skipped(results: Sequence[Result], window: int | None) -> Iterator[str]:
     for result in _once(results):
         if result.skipped:
             scored = 0 if result.estimate is None else result.estimate.n
             yield (
-                f"{_where(result)}: {result.skipped:,} of {scored + result.skipped:,} examples do not fit the window "
-                f"of {window:,} tokens even without demonstrations, and are not scored."
+                f"{_where(result)}: {result.skipped:,} of {scored + result.skipped:,} examples do not fit "
+                f"{_named(window)} even without demonstrations, and are not scored."
             )
 
 
-def _dropped(results: Sequence[Result], window: int) -> Iterator[str]:
+def _dropped(results: Sequence[Result], window: int | None) -> Iterator[str]:
     for result in _once(results):
         if result.estimate is not None and result.shots_used < result.shots:
             yield (
-                f"{_where(result)}: {result.shots_used:.2f} demonstrations on average, as no more fit the window of "
-                f"{window:,} tokens or are in the pool."
+                f"{_where(result)}: {result.shots_used:.2f} demonstrations on average, as no more fit "
+                f"{_named(window)} or are in the pool."
             )
+
+
+def _named(window: int | None) -> str:
+    return "the window" if window is None else f"the window of {window:,} tokens"
 
 
 def _once(results: Sequence[Result]) -> list[Result]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evalkit.records import Cell, Result, Table
 from evalkit.report import table as tables
+from evalkit.report.layout import ALL, UNMARKED, Marks
 
 TABLE_H1 = Path(__file__).with_name("table_h1.csv")
 SETTINGS = ("zero", "one", "few")  # demonstrations
@@ -26,7 +27,6 @@ SIZES = {  # GPT-3's models by their parameters, as columns are called
     "13B": "13B",
     "175B": "175B",
 }
-ALL = "all"  # the subset that is no subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def tasks() -> tuple[str, ...]:
     return tuple(dict.fromkeys(task.partition("/")[0] for task in _load()))
 
 
-def table(results: Sequence[Result]) -> Table:
+def table(results: Sequence[Result], *, marks: Marks = UNMARKED) -> Table:
     """Set the results on all of a task's examples beside GPT-3's: 0 and 1 shots, and any more as its few-shot setting.
 
     Models stand beside each other where their shots agree. Results without published scores are noted; without any at
@@ -68,7 +68,7 @@ def table(results: Sequence[Result]) -> Table:
     models = list(dict.fromkeys(result.model for result, _ in found))
     return Table(
         columns=("task", "metric", "shots", "shots used", *map(tables.clean, models), *SIZES.values()),
-        rows=tuple(_line(row, models) for row in rows),
+        rows=tuple(_line(row, models, marks) for row in rows),
         caption=tables.clean(f"{', '.join(models)} beside GPT-3, with 95 % intervals where there are any"),
         notes=tuple(map(tables.clean, _notes(found, others))),
     )
@@ -125,18 +125,12 @@ def _by_row(found: Iterable[tuple[Result, Published]]) -> list[Row]:
     return [row for here in rows.values() for row in here]
 
 
-def _line(row: Row, models: Sequence[str]) -> tuple[Cell, ...]:
+def _line(row: Row, models: Sequence[str], marks: Marks) -> tuple[Cell, ...]:
     result, figures = next(iter(row.values()))
-    own = [_score(row[model][0]) if model in row else None for model in models]
+    own = [marks.cell(row[model][0]) if model in row else None for model in models]
     metric = f"{result.metric}, %" if result.is_proportion else result.metric
     scores = figures.scores[setting(result.shots)]
     return (tables.clean(result.title), tables.clean(metric), result.shots, result.shots_used, *own, *scores)
-
-
-def _score(result: Result) -> Cell:
-    if result.estimate is None or not result.is_proportion:
-        return result.estimate
-    return tables.percent(result.estimate)
 
 
 def _notes(found: Sequence[tuple[Result, Published]], others: Sequence[Result]) -> Iterator[str]:

@@ -1,56 +1,19 @@
-"""Results as a table, the one shape that every renderer reads: tasks down, numbers of shots across."""
+"""What a cell of a table says: its content and marks, and how numbers and labels print, alike in every renderer."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
-from evalkit.records import Cell, Estimate, Result, Table
+from evalkit.records import Cell, Content, Estimate, Marked, Result, Table
 
-T = TypeVar("T")
-Row: TypeAlias = tuple[str, str, str, str]  # task, title, metric, subset
+Intervals: TypeAlias = Literal["bracket", "plusminus"]
 
-MOST_NAMED = 2  # metrics in a caption; the rows name them too
 LARGE = 1e7  # from which a number is shown by its power of ten
 NOTHING = "–"  # what an absent number prints as
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of Unicode: turn other text round
-
-
-def build(results: Sequence[Result], *, notes: Sequence[str] = ()) -> Table:
-    """Arrange results in their own order; columns that would hold one value throughout go to the caption."""
-    cells = {(_row(result), result.shots): result for result in results}
-    rows = _distinct(_row(result) for result in results)
-    shots = _distinct(result.shots for result in results)
-    metrics = _distinct((result.metric, result.is_proportion) for result in results)
-    has_subsets = any(result.subset != "all" for result in results)
-    counts_agree = all(len({e.n for s in shots if (e := _estimate(cells.get((row, s))))}) <= 1 for row in rows)
-    has_spread = any(result.spread is not None for result in results)
-    has_baseline = any(result.baseline is not None for result in results)
-    unit = ", %" if all(is_proportion for _, is_proportion in metrics) else ""
-
-    columns = ["task", *["metric"] * (len(metrics) > 1), *["examples"] * has_subsets, *["n"] * counts_agree]
-    columns += ["majority, %"] * has_baseline
-    for number in shots:
-        columns += [f"{count(number, 'shot')}{unit}", *[f"n, {count(number, 'shot')}"] * (not counts_agree)]
-        columns += ["SD of seeds"] * has_spread
-
-    body: list[tuple[Cell, ...]] = []
-    for row in rows:
-        _, title, metric, subset = row
-        here = [_estimate(cells.get((row, number))) for number in shots]
-        line: list[Cell] = [clean(title), *[metric] * (len(metrics) > 1), *[clean(subset)] * has_subsets]
-        if counts_agree:
-            line.append(next((e.n for e in here if e), 0))
-        found = [cells.get((row, number)) for number in shots]
-        line += [next((_scaled(each, each.baseline) for each in found if each), None)] * has_baseline
-        for estimate, result in zip(here, found, strict=True):
-            line += [estimate, *[estimate.n if estimate else 0] * (not counts_agree)]
-            line += [_scaled(result, result.spread) if result else None] * has_spread
-        body.append(tuple(line))
-
-    caption = clean(_caption(results, metrics))
-    return Table(tuple(columns), tuple(body), caption, notes=tuple(clean(note) for note in notes))
+SYMMETRIC = "± stands where the 95 % interval reaches as far below the number as above it, to the digits shown."
 
 
 def clean(label: str) -> str:
@@ -68,6 +31,26 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def content(cell: Cell) -> Content:
+    """Take a cell's marks off."""
+    return cell.content if isinstance(cell, Marked) else cell
+
+
+def is_best(cell: Cell) -> bool:
+    """Whether a cell is set in bold."""
+    return isinstance(cell, Marked) and cell.is_best
+
+
+def signs(cell: Cell) -> str:
+    """List a cell's signs as one text, such as `†‡`; empty for none."""
+    return "".join(cell.signs) if isinstance(cell, Marked) else ""
+
+
+def marked(content: Content, *, is_best: bool = False, signs: tuple[str, ...] = ()) -> Cell:
+    """Mark a cell where there is something to mark."""
+    return Marked(content, is_best, signs) if content is not None and (is_best or signs) else content
+
+
 def number(value: float) -> str:
     """Print a value with two decimals, as the paper's Table H.1; never `-0.00`, and 1.23e+09 for 1,234,567,890."""
     if abs(value) >= LARGE:
@@ -75,29 +58,56 @@ def number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def interval(estimate: Estimate) -> str:
-    """Print the interval as its bounds: a proportion's interval is not symmetric."""
-    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+def interval(estimate: Estimate, intervals: Intervals = "bracket") -> str:
+    """Print the interval as its bounds; or as `± 1.50` where that is asked for, and the bounds lie alike."""
+    half = half_width(estimate) if intervals == "plusminus" else None
+    return f"[{number(estimate.low)}, {number(estimate.high)}]" if half is None else f"± {half}"
 
 
-def text(cell: Cell) -> str:
-    """Print a cell as plain text."""
-    if cell is None:
+def half_width(estimate: Estimate) -> str | None:
+    """Print how far both bounds are from the value; None where that differs in the digits shown."""
+    below, above = number(estimate.value - estimate.low), number(estimate.high - estimate.value)
+    return below if below == above else None
+
+
+def plusminus(table: Table) -> Table:
+    """Print intervals as ± where they are symmetric, which a note explains."""
+    found = [content(cell) for row in table.rows for cell in row]
+    is_used = any(isinstance(each, Estimate) and half_width(each) is not None for each in found)
+    return replace(table, intervals="plusminus", notes=(*[SYMMETRIC] * is_used, *table.notes))
+
+
+def score(cell: Cell) -> str:
+    """Print a cell as plain text, an estimate without its interval."""
+    inner = content(cell)
+    if inner is None:
         return NOTHING
-    if isinstance(cell, Estimate):
-        return f"{number(cell.value)} {interval(cell)}"
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    if isinstance(cell, float):
-        return number(cell)
-    return cell
+    if isinstance(inner, Estimate):
+        return number(inner.value)
+    if isinstance(inner, bool):
+        return str(inner).lower()
+    if isinstance(inner, int):
+        return f"{inner:,}"
+    if isinstance(inner, float):
+        return number(inner)
+    return inner
+
+
+def text(cell: Cell, intervals: Intervals = "bracket") -> str:
+    """Print a cell as plain text, with its interval and signs; what is best looks like all else."""
+    inner = content(cell)
+    shown = f"{score(cell)}{signs(cell)}"
+    return f"{shown} {interval(inner, intervals)}" if isinstance(inner, Estimate) else shown
 
 
 def is_numeric(table: Table, column: int) -> bool:
     """Whether a column holds numbers, and so is set to the right."""
-    return all(not isinstance(row[column], str) for row in table.rows)
+    return all(not isinstance(content(row[column]), str) for row in table.rows)
+
+
+def remarks(table: Table) -> tuple[str, ...]:
+    """List all that stands under a table: its notes, then what the numbers rest on."""
+    return (*table.notes, *table.sources)
 
 
 def percent(estimate: Estimate) -> Estimate:
@@ -106,29 +116,8 @@ def percent(estimate: Estimate) -> Estimate:
     return Estimate(value=value, low=low, high=high, n=estimate.n)
 
 
-def _estimate(result: Result | None) -> Estimate | None:
-    if result is None or result.estimate is None:
-        return None
-    return percent(result.estimate) if result.is_proportion else result.estimate
-
-
-def _scaled(result: Result, value: float | None) -> float | None:
-    """Put a number beside an estimate in the estimate's unit."""
-    return value if value is None or not result.is_proportion else round(100 * value, 10)
-
-
-def _row(result: Result) -> Row:
-    metric = f"{result.metric}, %" if result.is_proportion else result.metric
-    return result.task, result.title, metric, result.subset
-
-
-def _caption(results: Sequence[Result], metrics: Sequence[tuple[str, bool]]) -> str:
-    models = ", ".join(_distinct(result.model for result in results))
-    if len(metrics) > MOST_NAMED:
-        return f"Scores of {models}, with 95 % intervals"
-    what = " and ".join(name + " in %" * is_proportion for name, is_proportion in metrics)
-    return f"{what[:1].upper()}{what[1:]} of {models}, with 95 % intervals"
-
-
-def _distinct(values: Iterable[T]) -> list[T]:
-    return list(dict.fromkeys(values))
+def scaled(result: Result) -> Estimate | None:
+    """Give a result's estimate as tables show it, proportions in percent."""
+    if result.estimate is None or not result.is_proportion:
+        return result.estimate
+    return percent(result.estimate)

@@ -31,6 +31,7 @@ from evalkit.contamination.sketch.runs import MOST
 from evalkit.errors import StorageError, UsageError
 from evalkit.records import Cell, Estimate, Table
 from evalkit.report import files
+from evalkit.report.content import Page
 from evalkit.report.table import clean, percent
 from evalkit.signature import DIGITS, version
 from evalkit.stats import wilson
@@ -142,7 +143,8 @@ def write(asked: Asked, directory: Path, *, sketch: Path) -> None:
     described = {"kind": KIND, "signature": asked.signature, "sketch": str(sketch), "versions": manifest.versions()}
     atomic.write(directory / FILE, [json.dumps(described, indent=2, ensure_ascii=False), "\n"])
     atomic.write(directory / "answers.jsonl", _lines(asked.answers))
-    files.write(directory, asked.table, title="Test examples in a corpus sketch", more=(_evidence(asked.answers),))
+    page = Page("Test examples in a corpus sketch", (asked.table,), contamination=(_evidence(asked.answers),))
+    files.write(directory, page)
 
 
 def _lines(answers: Sequence[Answer]) -> Iterator[str]:

@@ -1,0 +1,41 @@
+"""Matches as HTML: what an example and a document share, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evalkit.report import table as tables
+from evalkit.report.content import Passage
+from evalkit.report.page.markup import MOST_SHOWN, text
+
+MOST = 200  # passages in the page
+
+
+def render(passages: Sequence[Passage]) -> Iterator[str]:
+    """Write a block for each passage, in their order, the first `MOST` of them."""
+    if len(passages) > MOST:
+        yield f'<p class="soft">The first {MOST} of {len(passages):,} matches; matches.parquet has them all.</p>\n'
+    yield '<div class="matches">\n'
+    for passage in passages[:MOST]:
+        yield f'<article class="match"><h3>{text(passage.task)} <code>{text(passage.example)}</code></h3>\n'
+        yield f'<p class="soft">{tables.count(passage.words, "shared word")}</p>\n<div class="pair">'
+        yield _side("Example", passage.in_example)
+        yield _side("Document", passage.in_document, place=passage.document)
+        yield "</div></article>\n"
+    yield "</div>\n"
+
+
+def _side(heading: str, parts: tuple[str, str, str] | None, *, place: str | None = None) -> str:
+    where = "" if place is None else f" <code>{text(place)}</code>"
+    if parts is None:
+        said = '<p class="soft">The corpus was not kept with the scan, or cannot be read.</p>'
+    else:
+        before, run, after = (_cut(part) for part in parts)
+        said = f"<blockquote>{before}<mark>{run}</mark>{after}</blockquote>"
+    return f"<div><h4>{heading}{where}</h4>{said}</div>"
+
+
+def _cut(part: str) -> str:
+    left_out = len(part) - MOST_SHOWN
+    cut = f'<span class="soft"> … {left_out:,} more characters … </span>' if left_out > 0 else ""
+    return text(part[:MOST_SHOWN]) + cut
