@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperGroup
 
-from evalkit import cli_contamination, cli_results
+from evalkit import cli_contamination, cli_export, cli_results
 from evalkit.cli_flags import (
     ByFlag,
     ColumnsFlag,
@@ -65,7 +65,7 @@ app = typer.Typer(
 
 COMMANDS = (
     *("run", "prompt", "scan", "split", "compare", "scrub", "sketch", "ask"),
-    *("diff", "report", "generate", "train", "tasks", "models"),
+    *("diff", "report", "export", "generate", "train", "tasks", "models"),
 )
 
 Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
@@ -280,6 +280,7 @@ for command in (
     cli_contamination.ask,
     cli_results.diff,
     cli_results.report,
+    cli_export.export,
 ):
     app.command()(command)
 

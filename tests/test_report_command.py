@@ -137,7 +137,7 @@ def test_without_a_scan_samples_are_neither_clean_nor_dirty(folder: Path) -> Non
 def test_provenance_tells_every_setting_and_the_command(folder: Path) -> None:
     first, second = report_command.page(wanted(folder, "good", scans=(folder / "scan",))).provenance
     assert (first.name, second.name) == ("good", "scan")
-    assert first.command == f"evalkit run --task {TASK} --model good --shots 0,2 --out {folder / 'good'}"
+    assert first.command == f"evalkit run --task {TASK} --model good --shots 0,2"
     assert second.command == f"evalkit scan --task {TASK} --corpus {folder / CORPUS} --out {folder / 'scan'}"
     assert first.settings["settings shots"] == "[0, 2]"
     assert first.settings[f"hashes tasks {NAME} data"]

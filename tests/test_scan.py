@@ -28,7 +28,7 @@ CLEAN = "no corpus of this test has ever held these fourteen words in a row befo
 SHORT = "far too short"
 FILLER = "Call me Ishmael — some years ago, never mind how long precisely, I thought I would sail about a little."
 TEXTS = [FILLER, f"{FILLER} {COPY.upper()}\n\t{FILLER}", "", f"é 東京 {FILLER}", COPY.replace(",", " --")]
-REPORT = ("matches.parquet", "overlap.jsonl", "table.csv", "table.md", "table.tex", "index.html")
+REPORT = ("matches.parquet", "overlap.jsonl", "passages.jsonl", "table.csv", "table.md", "table.tex", "index.html")
 
 
 @pytest.fixture

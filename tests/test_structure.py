@@ -16,7 +16,7 @@ MAIN_PATHS = {
 }
 TOP = {
     *("evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_results", "evalkit.cli_flags", "evalkit.cli_output"),
-    "evalkit.__main__",
+    *("evalkit.cli_export", "evalkit.__main__"),
 }
 LONGEST = 450
 

@@ -15,7 +15,7 @@ from evalkit.errors import ModelMemoryError, UsageError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU_BYTES = 2**24  # of the widest activations of a batch: larger ones are mapped and cleared anew for every layer
 CPU_TOKENS = (256, 16384)
-CPU_KEPT_BYTES = 2**28  # of the keys and values of answers that grow together
+CPU_KEPT_BYTES = 2**26  # of the keys and values of answers that grow together, or half of the weights' if that is more
 CUDA_SHARE = 0.6  # of the memory that is free when a model was loaded
 CUDA_TOKENS = (2048, 2**18)
 OTHER_TOKENS = 16384
@@ -47,7 +47,8 @@ def automatic_budget(decoder: Decoder) -> Budget:
     if device.type == "cpu":
         least, most = CPU_TOKENS
         tokens = min(most, max(least, CPU_BYTES // (_widest(config) * dtype.itemsize)))
-        return Budget(tokens, kept=CPU_KEPT_BYTES // (kept * dtype.itemsize))
+        weights = sum(each.numel() for each in decoder.parameters()) * dtype.itemsize
+        return Budget(tokens, kept=max(CPU_KEPT_BYTES, weights // 2) // (kept * dtype.itemsize))
     if device.type == "cuda":
         least, most = CUDA_TOKENS
         free = torch.cuda.mem_get_info(device)[0]
