@@ -13,7 +13,7 @@ from evalkit.errors import DataError, UsageError
 from evalkit.records import Result
 from evalkit.registry import suggest
 from evalkit.report import best, files, layout, notes, provenance, published, runs, table
-from evalkit.report.content import Figure, Page
+from evalkit.report.content import Figure, Page, Passage
 from evalkit.report.files import Form
 from evalkit.report.latex_columns import Style
 from evalkit.report.layout import Layout, Marks
@@ -110,7 +110,7 @@ def page(wanted: Wanted, *, is_drawn: bool = False) -> Page:
         contamination=judged.tables,
         figures=tuple(_figures(found, results, judged, is_published=wanted.is_published)) if is_drawn else (),
         samples=Samples(found, judged.splits),
-        passages=tuple(each for scan in wanted.scans for each in passages.load(scan)) if is_drawn else (),
+        passages=tuple(_passages(found, wanted.scans)) if is_drawn else (),
         provenance=tuple(provenance.read(path, KINDS) for path in (*wanted.runs, *wanted.scans)),
     )
     if wanted.intervals == "bracket":
@@ -135,6 +135,13 @@ def _figures(
         yield from report_figures.of_choices(stored.samples(run.directory), titles=titles, model=model)
     for run, rows in judged.rows:
         yield from report_figures.of_comparison(rows, model=run.name if len(found) > 1 else None)
+
+
+def _passages(found: Sequence[Run], scans: Sequence[Path]) -> Iterator[Passage]:
+    """Read the matches of the examples that were asked."""
+    if scans:
+        asked = {(each.task, each.example.id) for run in found for each in stored.samples(run.directory)}
+        yield from (each for scan in scans for each in passages.load(scan) if (each.task, each.example) in asked)
 
 
 def _chosen(found: Sequence[Run], wanted: Wanted) -> list[Result]:

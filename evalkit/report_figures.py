@@ -14,7 +14,7 @@ from evalkit.report.content import Figure
 from evalkit.report.figures import clean_share, dose, gains, reliability, shots, sizes
 
 if TYPE_CHECKING:
-    from evalkit.contamination.compare import Row
+    from evalkit.contamination.compared import Row
     from evalkit.contamination.comparison_table import Relative
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit.contamination import compare as comparing
-from evalkit.contamination.compare import Row
+from evalkit.contamination.compared import Row
 from evalkit.contamination.comparison_table import MARKS, MEANINGS
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Result, Split, Table

@@ -9,7 +9,8 @@ import pytest
 
 from evalkit import dataset, stats, task
 from evalkit.contamination import items
-from evalkit.contamination.compare import Outcome, Row, compare
+from evalkit.contamination.compare import Outcome, compare
+from evalkit.contamination.compared import Row
 from evalkit.contamination.demonstrations import Demonstrations, judge
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan

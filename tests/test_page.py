@@ -160,7 +160,7 @@ def test_a_passage_whose_corpus_is_gone_says_so() -> None:
 
 def test_matches_beyond_what_a_page_holds_are_counted() -> None:
     html = "".join(passages.render(pages.page().passages * (passages.MOST + 1)))
-    assert html.count("<article") == passages.MOST
+    assert html.count('<details class="match"') == passages.MOST
     assert "The first 200 of 201 matches" in html
 
 

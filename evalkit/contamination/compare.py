@@ -12,16 +12,14 @@ from typing import Any
 
 from evalkit import atomic, metric_spec, report_figures, stored, task
 from evalkit.contamination import comparison, comparison_table, demonstrations, gain, items, passages, split
+from evalkit.contamination.compared import Row
 from evalkit.contamination.comparison import Aggregation
-from evalkit.contamination.demonstrations import Demonstrations
-from evalkit.contamination.gain import Curves
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError, TaskError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
 from evalkit.report import files as report
 from evalkit.report.content import Page
 from evalkit.report.figures import dose as doses
-from evalkit.report.figures.dose import Dose
 from evalkit.stored import Described
 
 # Of lm_eval, as far as they are means, and of what evalkit exports in its form.
@@ -30,18 +28,6 @@ LM_EVAL = "samples_*.jsonl"  # what lm_eval's --log_samples writes
 FILE = "comparison.json"
 BESIDE = "compare"  # where a comparison is written without --out, in the scan's directory
 COVERAGE = ("token-coverage", "llama2")  # measures that Llama 2's four subsets are told by
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the table, and what is shown beside it."""
-
-    comparison: Comparison
-    demonstrations: Demonstrations | None  # None where none was shown, or the scan did not look for them
-    lacks_pool: bool  # whether demonstrations were shown that the scan did not look for
-    curves: Curves | None  # None where no scored example could be scanned
-    dose: Dose | None  # None where all scored examples overlap alike
-    measure: str  # of overlap
 
 
 @dataclass(frozen=True, slots=True)

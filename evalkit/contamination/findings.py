@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Findings:
         """Name a document by its file and its line or row there, from 1."""
         path, first, before = self.files[bisect_right(self.files, document, key=lambda file: file[1]) - 1]
         return f"{path}:{document - first + before + 1}"
+
+    def place(self, document: int) -> str:
+        """Name a document for people: by a path from here, where its file is below."""
+        name, here = self.name(document), f"{Path.cwd()}{os.sep}"
+        return name.removeprefix(here)
 
 
 def _unpacked(reach: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -38,7 +38,7 @@ def _lines(findings: Findings, test: Index) -> Iterator[str]:
             "task": item.task,
             "example_id": item.id,
             "words": each.words,
-            "document": findings.name(each.document),
+            "document": findings.place(each.document),
             "in_example": in_parts(item.parts, each.word, each.words, fold=test.looked.fold),
             "in_document": each.text,
         }

@@ -9,6 +9,7 @@ from evalkit.report.content import Passage
 from evalkit.report.page.markup import MOST_SHOWN, text
 
 MOST = 200  # passages in the page
+OPEN = 3  # of them, so that a reader sees what they are
 
 
 def render(passages: Sequence[Passage]) -> Iterator[str]:
@@ -16,12 +17,13 @@ def render(passages: Sequence[Passage]) -> Iterator[str]:
     if len(passages) > MOST:
         yield f'<p class="soft">The first {MOST} of {len(passages):,} matches; matches.parquet has them all.</p>\n'
     yield '<div class="matches">\n'
-    for passage in passages[:MOST]:
-        yield f'<article class="match"><h3>{text(passage.task)} <code>{text(passage.example)}</code></h3>\n'
-        yield f'<p class="soft">{tables.count(passage.words, "shared word")}</p>\n<div class="pair">'
+    for place, passage in enumerate(passages[:MOST]):
+        yield f'<details class="match"{" open" * (place < OPEN)}><summary><h3>{text(passage.task)} '
+        yield f"<code>{text(passage.example)}</code></h3> "
+        yield f'<span class="soft">{tables.count(passage.words, "shared word")}</span></summary>\n<div class="pair">'
         yield _side("Example", passage.in_example)
         yield _side("Document", passage.in_document, place=passage.document)
-        yield "</div></article>\n"
+        yield "</div></details>\n"
     yield "</div>\n"
 
 
