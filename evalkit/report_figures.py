@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def of_results(results: Sequence[Result], *, parameters: Mapping[str, float] | None = None) -> tuple[Figure, ...]:
-    """Draw scores against shots and, where `parameters` counts those of models by name, against their size."""
-    drawn = [shots.by_shots(results)]
+    """Draw scores against shots and, where `parameters` counts those of models by name, against their size.
+
+    A task's first metric is drawn; others differ little or are there to be compared in tables.
+    """
+    first: dict[str, str] = {}
+    chosen = [each for each in results if first.setdefault(each.task, each.metric) == each.metric]
+    drawn = [shots.by_shots(chosen)]
     if parameters:
-        drawn.append(sizes.by_size(results, parameters=parameters))
+        drawn.append(sizes.by_size(chosen, parameters=parameters))
     return tuple(filter(None, drawn))
 
 
@@ -37,10 +42,17 @@ def of_choices(samples: Iterable[Sample], *, titles: Mapping[str, str], model: s
 
 
 def of_comparison(rows: Sequence[Row], *, relative: Relative = "plain", model: str | None = None) -> tuple[Figure, ...]:
-    """Draw what a corpus makes of scores: change on clean examples, score against overlap, gain by threshold."""
-    drawn = [clean_share.change_on_clean([row.comparison for row in rows], relative=relative)]
-    for measure in dict.fromkeys(row.measure for row in rows):
-        own = [row for row in rows if row.measure == measure]
+    """Draw what a corpus makes of scores: change on clean examples, score against overlap, gain by threshold.
+
+    A task's first metric is drawn.
+    """
+    first: dict[str, str] = {}
+    chosen = [
+        row for row in rows if first.setdefault(row.comparison.task, row.comparison.metric) == row.comparison.metric
+    ]
+    drawn = [clean_share.change_on_clean([row.comparison for row in chosen], relative=relative)]
+    for measure in dict.fromkeys(row.measure for row in chosen):
+        own = [row for row in chosen if row.measure == measure]
         drawn.append(dose.dose_response([row.dose for row in own if row.dose is not None], measure=measure))
         drawn.append(gains.gain_curve([row.curves for row in own if row.curves is not None], measure=measure))
     return tuple(_of(each, model) for each in drawn if each is not None)

@@ -120,7 +120,7 @@ def run(
             samples=[ShownSample(each, model.name, is_right(each), is_dirty=None) for each in samples],
             provenance=(replace(origin, name=title),),  # not the directory's: files are equal wherever they lie
         )
-        files.write(directory, page)
+        files.write(directory, page, with_figures=False)  # evalkit report writes them for papers
     return Outcome(directory, results, shown)
 
 

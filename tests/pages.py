@@ -73,7 +73,7 @@ def page(**changes: Any) -> Page:  # Any: fields of a Page
         "title": "Report",
         "summary": (table(),),
         "contamination": (table(),),
-        "figures": (Figure("f", "A figure.", "Drawn.", SVG, b"", b"", table()),),
+        "figures": (Figure("f", "A figure.", "Drawn.", SVG, lambda form: form.encode(), table()),),
         "samples": [shown(f"e{place}", is_right=place % 2 == 0) for place in range(3)],
         "passages": (Passage("t", "e1", 2, "a.txt:1", ("one ", "two three", " four"), ("x ", "Two, three", " y")),),
         "provenance": (Provenance("run-1", "evalkit run --tasks 'a b'", {"seed": "0"}, ("t|v1",)),),

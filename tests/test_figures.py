@@ -76,9 +76,9 @@ def test_a_disk_that_refuses_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_pdf_has_its_fonts() -> None:
-    assert b"/FontFile2" in drawn().pdf
-    assert b"/Type3" not in drawn().pdf
-    assert b"CreationDate" not in drawn().pdf
+    assert b"/FontFile2" in drawn().saved("pdf")
+    assert b"/Type3" not in drawn().saved("pdf")
+    assert b"CreationDate" not in drawn().saved("pdf")
 
 
 def test_an_svg_holds_outlines_alone() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from evalkit.records import Sample, Table
 
@@ -16,8 +17,7 @@ class Figure:
     title: str
     caption: str  # what is drawn, n, and which interval, in whole sentences
     svg: str  # glyphs as outlines, no script, nothing from elsewhere
-    pdf: bytes  # fonts embedded
-    png: bytes
+    saved: Callable[[Literal["pdf", "png"]], bytes]  # draws it as a PDF with its fonts embedded, or as PNG
     data: Table  # every point that is drawn
 
 

@@ -24,8 +24,18 @@ PAGE = pages.FILE
 FIGURES = "figures"
 
 
-def write(directory: Path, page: Page, *, forms: Collection[Form] = USUAL, style: Style = "plain") -> None:
-    """Write the tables in these forms, the figures in a folder, index.html; StorageError where the disk refuses."""
+def write(
+    directory: Path,
+    page: Page,
+    *,
+    forms: Collection[Form] = USUAL,
+    style: Style = "plain",
+    with_figures: bool = True,
+) -> None:
+    """Write the tables in these forms, the figures in a folder of theirs, index.html, which has them in any case.
+
+    Raises StorageError where the disk refuses.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,7 +51,7 @@ def write(directory: Path, page: Page, *, forms: Collection[Form] = USUAL, style
             atomic.write(directory / f"{name}.json", [json.render(table)])
         if "parquet" in forms:
             atomic.write_bytes(directory / f"{name}.parquet", parquet.render(table))
-    if DRAWN & set(forms):
+    if with_figures and DRAWN & set(forms):
         for figure in page.figures:
             figures.write(directory / FIGURES, figure)
     if "html" in forms:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import quoteattr
 
 from evalkit.records import Table
@@ -36,16 +36,19 @@ def drawing(width: float, height: float) -> Iterator[Drawing]:
 
 
 def finish(drawn: Drawing, *, name: str, title: str, caption: str, data: Table) -> Figure:
-    """Save a drawing in every form."""
+    """Draw the page's form; the others are drawn when they are asked for."""
     freeze(drawn)
-    pdf = _saved(drawn, "pdf")
+
+    def saved(form: Literal["pdf", "png"]) -> bytes:
+        with style.context():
+            return _saved(drawn, form) if form == "png" else _renamed(_saved(drawn, form))
+
     return Figure(
         name=name,
         title=tables.clean(title),
         caption=tables.clean(caption),
         svg=page_svg(_saved(drawn, "svg").decode(), name=name, title=tables.clean(title)),
-        pdf=_renamed(pdf),
-        png=_saved(drawn, "png"),
+        saved=saved,
         data=data,
     )
 
@@ -88,8 +91,10 @@ def _saved(drawn: Drawing, form: str) -> bytes:
         case "pdf":
             FigureCanvasPdf(drawn).print_pdf(out, metadata=UNDATED[form])  # type: ignore[no-untyped-call]
         case _:
+            before = drawn.dpi
             drawn.set_dpi(style.DPI)
             FigureCanvasAgg(drawn).print_png(out, metadata=UNDATED[form])  # type: ignore[no-untyped-call]
+            drawn.set_dpi(before)
     return out.getvalue()
 
 

@@ -14,8 +14,8 @@ def write(directory: Path, figure: Figure) -> tuple[Path, ...]:
     """Write NAME.svg, .pdf, .png and .csv, each whole or not at all; StorageError where the disk refuses."""
     contents = {
         "svg": figure.svg.encode(),
-        "pdf": figure.pdf,
-        "png": figure.png,
+        "pdf": figure.saved("pdf"),
+        "png": figure.saved("png"),
         "csv": csv.render(figure.data).encode("utf-8", errors="backslashreplace"),
     }
     paths = {form: directory / f"{figure.name}.{form}" for form in contents}

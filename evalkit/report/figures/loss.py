@@ -21,7 +21,7 @@ FEW = 20  # steps that are shown as points
 def draw(table: Path) -> Path:
     """Draw the loss curve of a training from its CSV, as PNG beside it; StorageError where the disk refuses."""
     path = table.with_suffix(".png")
-    atomic.write_bytes(path, loss_curve(table).png)
+    atomic.write_bytes(path, loss_curve(table).saved("png"))
     return path
 
 
