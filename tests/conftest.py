@@ -13,6 +13,8 @@ import pytest
 from evalkit import task
 from evalkit.records import Example, Source, Task
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the network, whatever is reachable
 
 GOLDEN = Path(__file__).parent / "golden"
