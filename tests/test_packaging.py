@@ -17,7 +17,8 @@ RUNTIME = [Requirement(each) for each in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(each) for name in ("distributed", "hf") for each in PROJECT["optional-dependencies"][name]]
 DEV = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
 PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-TOOLS = {"mypy", "ruff", "types-pyyaml", "pytest-xdist", "accelerate"}  # run, or imported by lm_eval's hf back end, never by us
+# Run, or imported by lm_eval's hf back end, never by us.
+TOOLS = {"mypy", "ruff", "types-pyyaml", "pytest-xdist", "accelerate"}
 
 
 def names(requirements: list[Requirement]) -> set[str]:
