@@ -11,6 +11,7 @@ from evalkit.records import Table
 from evalkit.report import latex_text
 from evalkit.report.latex_columns import GAP, Column, Style, columns, heading
 
+SHRUNK = 1.2  # times as wide as a line: hardly to be seen when it is shrunk
 SMALL = 0.8  # height of a line in \footnotesize
 CONTINUED = r"  {\normalsize\tablename~\thetable{} (continued)\par}"  # not in the list of tables again
 SIUNITX = (  # bold numbers keep their places
@@ -53,7 +54,8 @@ def render(table: Table, *, style: Style = "plain") -> str:
     found = columns(table, style)
     is_wide = _width(found) > UPRIGHT.width
     laid_out = [(page, _laid_out(table, found, page)) for page in ((SMALLER, SIDEWAYS) if is_wide else (UPRIGHT,))]
-    page, sheets = min(laid_out, key=lambda each: len(each[1]))
+    # Where columns go beyond a line nevertheless, the table is shrunk; the less of that, the better it can be read.
+    page, sheets = min(laid_out, key=lambda each: (max(SHRUNK, _reach(found, each[0])), len(each[1])))
     packages = ["booktabs", "graphicx", *["rotating"] * (page is SIDEWAYS), *["siunitx"] * (style == "siunitx")]
     needs = ", ".join([rf"\usepackage{{{name}}}" for name in packages])
     version = " (from version 3)" * (style == "siunitx")
@@ -91,6 +93,11 @@ def _caption(table: Table) -> Iterator[str]:
         return
     long = ". ".join([short, *map(latex_text.breakable, table.sources)])
     yield rf"  \caption[{{{short}}}]{{\raggedright {long}.}}"
+
+
+def _reach(found: Sequence[Column], page: Page) -> float:
+    """Tell how many lines of a page the widest part would take."""
+    return max(_width(part) for part in _parts(found, page.width)) / page.width
 
 
 def _width(found: Sequence[Column]) -> float:
