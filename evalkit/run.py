@@ -110,7 +110,8 @@ def run(
         results = score.results(assignments, by_setting(samples), scoring=scoring)
         signatures = sign_groups(assignments, sign)
         shown = layout.build(results, notes=footnotes(results, assignments, signatures=signatures, window=window))
-        manifest.write(directory, described, signatures=signatures, results=results)
+        counted = described | {"samples": len(samples)}
+        manifest.write(directory, counted, signatures=signatures, results=results)
         title = table.clean(f"{', '.join(short_names(settings.tasks))}: {model.name}")
         origin = provenance.read(directory, {"run": Settings})
         page = Page(

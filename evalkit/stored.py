@@ -34,8 +34,9 @@ def described(directory: Path) -> Described:
 
 
 def samples(directory: Path) -> Iterator[Sample]:
-    """Yield a run's samples in its order; DataError names the line that is none."""
+    """Yield a run's samples in its order; DataError names the line that is none, or says how many are missing."""
     path = directory / SAMPLES
+    number = 0
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
@@ -47,3 +48,15 @@ def samples(directory: Path) -> Iterator[Sample]:
         raise DataError(f"{path}: not UTF-8; run the run's command again") from error
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); run the run's command again") from error
+    expected = _count(directory)
+    if expected is not None and number != expected:
+        raise DataError(f"{path}: found {number:,} samples, expected {expected:,}; run the run's command again")
+
+
+def _count(directory: Path) -> int | None:
+    """Read how many samples a run has; None where an earlier version wrote it, or the file does not tell."""
+    try:
+        found = json.loads((directory / FILE).read_text(encoding="utf-8"))["samples"]
+        return found if isinstance(found, int) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

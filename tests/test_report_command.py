@@ -1,6 +1,7 @@
 """`evalkit report`, from finished runs and scans to tables in every form."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas
@@ -313,3 +314,12 @@ def test_data_that_were_not_scanned_are_refused(folder: Path, tmp_path: Path) ->
     (tmp_path / "run" / "samples.jsonl").write_text("\n".join([json.dumps(first), *samples[1:]]) + "\n")
     with pytest.raises(DataError, match="found sample 'another', which the scan does not have"):
         report_command.page(wanted(tmp_path, "run", scans=(folder / "scan",)))
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100])
+def test_samples_that_are_missing_or_too_many_are_told(folder: Path, tmp_path: Path, kept: int) -> None:
+    shutil.copytree(folder / "good", tmp_path / "cut")
+    lines = (tmp_path / "cut" / "samples.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / "samples.jsonl").write_text("".join((lines * 3)[:kept]))
+    with pytest.raises(DataError, match=rf"found {kept} samples, expected {len(lines)}"):
+        report_command.report(wanted(tmp_path, "cut"), out=tmp_path / "out")
