@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -128,13 +129,26 @@ def decode_sample(line: str) -> Sample:
         task=fields["task"],
         shots=fields["shots"],
         example=Example(
-            **example | {"targets": tuple(example["targets"]), "choices": tuple(example["choices"])},
+            **example | {name: _texts(example[name]) for name in ("targets", "choices")},
         ),
-        prompt=None if prompt is None else Prompt(**prompt | {"demonstrations": tuple(prompt["demonstrations"])}),
+        prompt=None if prompt is None else Prompt(**prompt | {"demonstrations": _texts(prompt["demonstrations"])}),
         responses=tuple(_response(response) for response in fields["responses"]),
-        statistics={metric: tuple(values) for metric, values in fields["statistics"].items()},
+        statistics={metric: _numbers(values) for metric, values in fields["statistics"].items()},
         seed=fields.get("seed", 0),  # samples of earlier versions have none
     )
+
+
+def _texts(values: Any) -> tuple[str, ...]:  # Any: JSON
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"found {values!r}, expected a list of texts")
+    return tuple(values)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:  # Any: JSON
+    is_given = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    if not is_given or any(math.isnan(value) for value in values):
+        raise TypeError(f"found {values!r}, expected a list of numbers")
+    return tuple(values)
 
 
 def _response(fields: Json) -> Response:

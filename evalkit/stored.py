@@ -22,6 +22,8 @@ def described(directory: Path) -> Described:
     path = directory / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("kind") == "scan":
+            raise DataError(f"{directory}: holds a scan, not a run; give a directory that evalkit run has written")
         has_settings = {"tasks", "data"} <= found["settings"].keys() and "tasks" in found["hashes"]
         has_results = found.get("results") and all(
             {"task", "title", "model"} <= each.keys() for each in found["results"]

@@ -124,6 +124,26 @@ def test_samples_of_earlier_versions_are_read() -> None:
     assert encoding.decode_sample(line) == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        ('"targets": [" a"]', '"targets": " a"'),
+        ('"choices": []', '"choices": [1]'),
+        ('"statistics": {}', '"statistics": {"f1": ["no"]}'),
+        ('"statistics": {}', '"statistics": {"f1": [NaN]}'),
+        ('"statistics": {}', '"statistics": {"f1": 1}'),
+    ],
+)
+def test_samples_with_values_of_other_kinds_are_refused(found: str, put: str) -> None:
+    line = (
+        '{"task": "quiz", "shots": 0, "example": {"id": "1", "fields": {}, "targets": [" a"], "choices": [], '
+        '"cluster": null}, "prompt": null, "responses": [], "statistics": {}}'
+    )
+    assert found in line
+    with pytest.raises(TypeError, match="expected a list"):
+        encoding.decode_sample(line.replace(found, put))
+
+
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path / "answers"), pytest.raises(StorageError, match="another run is writing"):
         Store(tmp_path / "answers")
