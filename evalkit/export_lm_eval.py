@@ -22,20 +22,20 @@ from evalkit.export_lm_eval_samples import OUTPUT_TYPES, Json, Summary, log
 from evalkit.interfaces import OnProgress, Progress
 from evalkit.records import Task
 from evalkit.report import direction
+from evalkit.signature import DIGITS
 from evalkit.stored import Described
 
 Setting: TypeAlias = tuple[int, int]  # shots, seed
 
 NOT_KNOWN = "N/A"  # lm_eval's word for a standard error that it did not compute
-# What lm_eval's sanitize_model_name takes out, blanks and controls.
-NOT_IN_NAMES = re.compile(r'["<>:/|\\?*\[\]\s\x00-\x1f]+')
+# What lm_eval's sanitize_model_name takes out, blanks, controls, and halves of surrogate pairs, which have no UTF-8.
+NOT_IN_NAMES = re.compile(r'["<>:/|\\?*\[\]\s\x00-\x1f\ud800-\udfff]+')
 BETTER = {"higher": True, "lower": False, None: None}  # as lm_eval says it
 NO_CHAT = (  # of what lm_eval says of chat templates, nothing is set
     *("system_instruction", "system_instruction_sha", "fewshot_as_multiturn"),
     *("chat_template", "chat_template_sha"),
 )
 DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}")
-DIGITS = 6  # of a digest
 
 
 def write(

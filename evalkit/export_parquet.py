@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evalkit import atomic, metric_spec, stored
+from evalkit import atomic, stored
 from evalkit.errors import DataError, StorageError
 from evalkit.interfaces import OnProgress, Progress
 from evalkit.records import Completion, LogProb, Response, Sample, TokenScores
+from evalkit.report.page.samples import chosen
 from evalkit.stored import Described
 
 FILE = "samples.parquet"
 ROWS = 4096  # of a row group, all that is in memory at a time
 CHARACTERS = 1 << 25  # of its prompts and fields, beyond which it is ended early
-ACCURACIES = ("accuracy", "partial_accuracy")
 
 Verdict: TypeAlias = tuple[bool | None, float | None]  # dirty, coverage; None where the example cannot be told
 Verdicts: TypeAlias = dict[tuple[str, str], Verdict]  # by task and example
@@ -152,29 +151,6 @@ def _total(response: Response) -> float | None:
     if isinstance(response, LogProb):
         return response.total
     return math.fsum(response.logprobs) if isinstance(response, TokenScores) else None
-
-
-def chosen(sample: Sample) -> int | None:
-    """Tell the place of the choice that the sample's first accuracy takes for the likeliest.
-
-    By whole likelihoods where it has no accuracy; None where it was not asked for the likelihoods of choices.
-    """
-    choices = sample.example.choices
-    answers = [each for each in sample.responses if isinstance(each, LogProb)]
-    if not choices or len(answers) < len(choices):
-        return None
-    name = next((each for each in sample.statistics if metric_spec.parse(each).name in ACCURACIES), None)
-    if name is None:
-        return max(range(len(choices)), key=lambda place: answers[place].total)
-    metric = metric_spec.load(name)
-    given = answers[: len(metric.needs) * len(choices)]
-    # The metric itself says which choice it takes: the one that would be right if it were the target.
-    took = (
-        place
-        for place, choice in enumerate(choices)
-        if metric.statistics(replace(sample.example, targets=(choice,)), given)[0]
-    )
-    return next(took)
 
 
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from evalkit.records import Result, Sample
+from evalkit.records import Comparison, Result, Sample
 from evalkit.report import table
 from evalkit.report.content import Figure
 from evalkit.report.figures import clean_share, dose, gains, reliability, shots, sizes
@@ -24,7 +24,7 @@ def of_results(results: Sequence[Result], *, parameters: Mapping[str, float] | N
     A task's first metric is drawn; others differ little or are there to be compared in tables.
     """
     first: dict[str, str] = {}
-    chosen = [each for each in results if first.setdefault(each.task, each.metric) == each.metric]
+    chosen = [each for each in results if _is_first(each, first)]
     drawn = [shots.by_shots(chosen)]
     if parameters:
         drawn.append(sizes.by_size(chosen, parameters=parameters))
@@ -47,15 +47,18 @@ def of_comparison(rows: Sequence[Row], *, relative: Relative = "plain", model: s
     A task's first metric is drawn.
     """
     first: dict[str, str] = {}
-    chosen = [
-        row for row in rows if first.setdefault(row.comparison.task, row.comparison.metric) == row.comparison.metric
-    ]
+    chosen = [row for row in rows if _is_first(row.comparison, first)]
     drawn = [clean_share.change_on_clean([row.comparison for row in chosen], relative=relative)]
     for measure in dict.fromkeys(row.measure for row in chosen):
         own = [row for row in chosen if row.measure == measure]
         drawn.append(dose.dose_response([row.dose for row in own if row.dose is not None], measure=measure))
         drawn.append(gains.gain_curve([row.curves for row in own if row.curves is not None], measure=measure))
     return tuple(_of(each, model) for each in drawn if each is not None)
+
+
+def _is_first(each: Result | Comparison, first: dict[str, str]) -> bool:
+    """Tell whether a metric is its task's first, which `first` is told of."""
+    return first.setdefault(each.task, each.metric) == each.metric
 
 
 def _of(figure: Figure, model: str | None) -> Figure:

@@ -134,6 +134,16 @@ def test_runs_of_one_model_that_share_no_result_are_one(tmp_path: Path) -> None:
     assert {run.name for run in runs.read([first, second])} == {"nano"}
 
 
+def test_a_model_whose_tasks_are_in_several_runs_is_compared_on_all(tmp_path: Path) -> None:
+    folders = []
+    for model, number in (("nano", 30), ("micro", 10)):
+        for shots in (0, 5):
+            samples = answers(*[1] * number, *[0] * (40 - number), shots=shots)
+            folders.append(save(tmp_path / f"{model}-{shots}", samples, model=model))
+    found = find(*folders)
+    assert {(each.model, each.shots) for each in found.best} == {("nano", 0), ("nano", 5)}
+
+
 def test_a_run_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     run = save(tmp_path / "a", right(30), model="nano")
     with pytest.raises(DataError, match="given twice, expected runs that differ"):

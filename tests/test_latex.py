@@ -1,5 +1,6 @@
 """Tables as LaTeX: what stands in the files, and that both engines set them without a complaint."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -48,6 +49,17 @@ def test_siunitx_is_told_signs_and_digits() -> None:
     assert r"\begin{tabular}{lS[table-format=-3.2]}" in text
     cells = [row(text, label)[1] for label in "abcd"]
     assert cells == ["-1.50", "123.46", "{--}", r"{$2.50\times 10^{9}$}"]
+
+
+@pytest.mark.parametrize(("style", "value"), [("plain", r"$\infty$"), ("siunitx", r"{$\infty$}")])
+def test_a_number_without_bound_is_set_as_infinity(style: Style, value: str) -> None:
+    text = latex.render(table(("a", Estimate(math.inf, 2.0, math.inf, n=9)), ("b", 1.5)), style=style)
+    assert row(text, "a")[1:] == [value, r"{\scriptsize$[2.00, \infty]$}"]
+
+
+def test_half_an_interval_has_its_power_of_ten() -> None:
+    text = latex.render(tables.plusminus(table(("a", Estimate(3e7, 2e7, 4e7, n=9)))))
+    assert row(text, "a")[2] == r"{\scriptsize$\pm 1.00\times 10^{7}$}"
 
 
 @pytest.mark.parametrize(("style", "best"), [("plain", r"$\mathbf{58.00}$"), ("siunitx", r"\bfseries 58.00")])

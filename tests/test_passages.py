@@ -262,5 +262,16 @@ def test_what_is_no_finished_scan_is_refused(tmp_path: Path, test_set: Path) -> 
         passages.load(tmp_path / "scan")
 
 
+def test_passages_that_were_cut_short_are_refused(tmp_path: Path) -> None:
+    examples = write(tmp_path / "t.jsonl", ("one", COPY), ("two", WORDS))
+    assert len(scanned(tmp_path / "scan", examples, write_corpus(tmp_path / "a.jsonl", COPY, WORDS))) == 2
+    path = tmp_path / "scan" / passages.FILE
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(
+        StorageError, match=r"passages\.jsonl: found 1 passages, expected 2; run the scan command again"
+    ):
+        passages.load(tmp_path / "scan")
+
+
 def test_a_scan_without_matches_has_no_passages(tmp_path: Path, test_set: Path) -> None:
     assert scanned(tmp_path / "scan", test_set, write_corpus(tmp_path / "a.jsonl", FILLER)) == ()

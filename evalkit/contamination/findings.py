@@ -197,6 +197,7 @@ def totals(findings: Findings) -> dict[str, Any]:  # Any: JSON
         "text_bytes": read.text_bytes,
         "matches": int(findings.times.sum()),
         "matches_kept": len(findings.found),
+        "passages": len(findings.around),
         "not_read": {what: {"count": read.trouble[what], "first": places} for what, places in read.places.items()},
         "left_out": [str(path) for path in read.left_out],
         "broken_off": [{"file": file, "reason": reason} for file, reason in read.failures],

@@ -54,9 +54,22 @@ def load(scan: Path) -> tuple[Passage, ...]:
     """
     stored = split.load(scan)
     try:
-        return read(scan)
+        found = read(scan)
     except FileNotFoundError:
         return tuple(_without_corpus(stored))
+    expected = _count(scan)
+    if expected is not None and len(found) != expected:
+        raise StorageError(f"{scan / FILE}: found {len(found):,} passages, expected {expected:,}; run the scan again")
+    return found
+
+
+def _count(scan: Path) -> int | None:
+    """Read how many passages a scan has; None where an earlier version did not count them."""
+    try:
+        found = json.loads((scan / directories.FILE).read_text(encoding="utf-8"))["read"]["passages"]
+        return found if isinstance(found, int) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read(directory: Path) -> tuple[Passage, ...]:

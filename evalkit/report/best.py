@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
@@ -30,7 +30,7 @@ class Answered:
 
     content: bytes  # digest of the example
     cluster: str | None
-    statistics: Mapping[str, tuple[float, ...]]
+    statistics: tuple[float, ...]  # of the metric that is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,12 @@ def find(runs: Sequence[Run], results: Sequence[Result]) -> Found:
     groups = {place: group for place, group in groups.items() if len(group) > 1 and direction.of(place[1]) is not None}
     if not groups:
         return Found(frozenset(), ())
-    answers = {run.name: _answers(run, groups) for run in runs}
+    answers = _answers(runs, groups)
     best: list[Result] = []
     tests: dict[str, None] = {}
     apart: list[str] = []
     for place, group in groups.items():
-        given = [answers[result.model].get((place[0], place[2]), {}) for result in group]
-        keyed = [_single(each) for each in given]
+        keyed = [_single(answers.get((result.model, place), {})) for result in group]
         if not _are_alike(keyed):
             apart.append(f"{group[0].title} at {tables.count(place[2], 'shot')}")
             continue
@@ -79,7 +78,7 @@ def _winners(
     ids = {name for _, name in keys}
     examples = [Example(name, {}, (), cluster=keyed[first][seed, name].cluster) for seed, name in keys]
     clusters = score.clusters_of(examples, is_repeated=len(ids) < len(keys))
-    statistics = [[each[key].statistics[spec] for key in keys] for each in keyed]
+    statistics = [[each[key].statistics for key in keys] for each in keyed]
     for at, result in enumerate(group):
         if at == first:
             yield result
@@ -92,16 +91,21 @@ def _winners(
             yield result
 
 
-def _answers(run: Run, places: Iterable[Place]) -> dict[tuple[str, int], dict[Key, Answered]]:
-    """Read what is compared of a run: the scored samples of the tasks and numbers of shots."""
-    wanted = {(task, shots) for task, _, shots in places}
-    found: dict[tuple[str, int], dict[Key, Answered]] = {}
-    for sample in stored.samples(run.directory):
-        place = sample.task, sample.shots
-        if place in wanted and sample.prompt is not None:
+def _answers(runs: Sequence[Run], places: Collection[Place]) -> dict[tuple[str, Place], dict[Key, Answered]]:
+    """Read what is compared of the runs, by model and place: their scored samples. Several runs may share a name."""
+    found: dict[tuple[str, Place], dict[Key, Answered]] = {}
+    for run in runs:
+        if not any((each.task, each.spec, each.shots) in places for each in run.results):
+            continue
+        for sample in stored.samples(run.directory):
+            specs = [spec for spec in sample.statistics if (sample.task, spec, sample.shots) in places]
+            if not specs or sample.prompt is None:
+                continue
             example = sample.example
-            answered = Answered(_digest(example), example.cluster, sample.statistics)
-            found.setdefault(place, {})[sample.seed, example.id] = answered
+            content = _digest(example)
+            for spec in specs:
+                here = found.setdefault((run.name, (sample.task, spec, sample.shots)), {})
+                here[sample.seed, example.id] = Answered(content, example.cluster, sample.statistics[spec])
     return found
 
 

@@ -80,11 +80,6 @@ def _laid_out(table: Table, found: Sequence[Column], page: Page) -> list[list[Bl
     return list(_sheets([*tabulars, *(_note(note, page) for note in table.notes)], page, caption))
 
 
-def escape(text: str) -> str:
-    """Escape every character that TeX would act on."""
-    return latex_text.escape(text)
-
-
 def _caption(table: Table) -> Iterator[str]:
     """Write the caption with what the numbers rest on; lists of tables have it without."""
     short = latex_text.breakable(table.caption)

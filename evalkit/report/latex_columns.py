@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -23,6 +24,8 @@ SIGNS = {
     "§": r"\textsection{}",
     "*": r"\textasteriskcentered{}",
 }
+POWER = re.compile(r"e\+(\d+)")  # of ten, in a printed number
+DIGITS = re.compile(r"-?[\d,]+(\.\d+)?")  # a printed number that siunitx can align
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +143,25 @@ def _value(cell: Cell, style: Style) -> str:
     if content is None:
         return "{--}" if style == "siunitx" else "--"
     shown, is_best = tables.score(content), tables.is_best(cell)
-    if isinstance(content, bool):
-        return f"{{{shown}}}" if style == "siunitx" else shown
-    if "e+" in shown:
-        digits, _, power = shown.partition("e+")
-        product = rf"{digits}\times 10^{{{int(power)}}}"
-        inner = rf"$\mathbf{{{product}}}$" if is_best else f"${product}$"
-        return f"{{{inner}}}" if style == "siunitx" else inner
-    if style == "siunitx":
-        return rf"\bfseries {shown.replace(',', '')}" if is_best else shown.replace(",", "")
-    inner = shown.replace(",", "{,}")
-    return rf"$\mathbf{{{inner}}}$" if is_best else f"${inner}$"
+    if style == "siunitx" and DIGITS.fullmatch(shown):
+        digits = shown.replace(",", "")
+        return rf"\bfseries {digits}" if is_best else digits
+    if not isinstance(content, bool):
+        shown = _math(shown.replace(",", "{,}"))
+        shown = rf"$\mathbf{{{shown}}}$" if is_best else f"${shown}$"
+    return f"{{{shown}}}" if style == "siunitx" else shown
+
+
+def _math(shown: str) -> str:
+    """Write printed numbers, or an interval of them, as mathematics."""
+    product = POWER.sub(lambda found: rf"\times 10^{{{int(found[1])}}}", shown)
+    return product.replace("± ", r"\pm ").replace("inf", r"\infty")
 
 
 def _aligned(cells: Sequence[Cell]) -> str:
     """Describe the numbers of a column to siunitx: their sign and digits before and after the point."""
     shown = [tables.score(cell) for cell in cells if tables.content(cell) is not None]
-    plain = [each.replace(",", "") for each in shown if "e+" not in each and each not in ("true", "false")]
+    plain = [each.replace(",", "") for each in shown if DIGITS.fullmatch(each)]
     whole = max((len(each.lstrip("-").partition(".")[0]) for each in plain), default=1)
     places = max((len(each.partition(".")[2]) for each in plain), default=0)
     sign = "-" if any(each.startswith("-") for each in plain) else ""
@@ -171,13 +176,7 @@ def _signs(cell: Cell) -> str:
 def _interval(content: object, intervals: tables.Intervals) -> str:
     if not isinstance(content, Estimate):
         return ""
-    shown = tables.interval(content, intervals)
-    inner = shown.replace("± ", r"\pm ") if shown.startswith("±") else shown
-    for bound in (content.low, content.high):
-        if abs(bound) >= tables.LARGE:
-            digits, _, power = tables.number(bound).partition("e+")
-            inner = inner.replace(tables.number(bound), rf"{digits}\times 10^{{{int(power)}}}")
-    return rf"{{\scriptsize${inner}$}}"
+    return rf"{{\scriptsize${_math(tables.interval(content, intervals))}$}}"
 
 
 def _stack(lines: Sequence[str], side: str, place: str) -> str:

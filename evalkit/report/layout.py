@@ -93,12 +93,14 @@ def build(
         first = next(each for each in here if each is not None)
         line: list[Cell] = [label(first) for _, label in labels]
         line += [next((each.estimate.n for each in here if each and each.estimate), 0)] * companions.has_one_n
-        line += [next((_scaled(each, each.baseline) for each in here if each), None)] * companions.has_baseline
+        line += [
+            next((tables.scaled_number(each, each.baseline) for each in here if each), None)
+        ] * companions.has_baseline
         for result in here:
             line.append(marks.cell(result) if result else None)
             line += [result.estimate.n if result and result.estimate else 0] * has_n
             line += [result.shots_used if result and result.estimate else None] * companions.has_used
-            line += [_scaled(result, result.spread) if result else None] * companions.has_spread
+            line += [tables.scaled_number(result, result.spread) if result else None] * companions.has_spread
         body.append(tuple(line))
     return Table(
         columns=tuple(tables.clean(name) for name in header),
@@ -186,7 +188,7 @@ def _labels(results: Sequence[Result], *, rows: Axis, columns: Axis, has_metrics
     further = [axis for axis in AXES if axis not in (rows, columns) and len(values[axis]) > 1]
     labels = [axes[rows], *(axes[axis] for axis in further)]
     if has_metrics and columns != "tasks":
-        labels.append(("metric", lambda result: tables.clean(_metric(result))))
+        labels.append(("metric", lambda result: tables.clean(tables.metric(result))))
     if any(result.subset != ALL for result in results):
         labels.append(("examples", lambda result: tables.clean(result.subset)))
     return labels
@@ -195,7 +197,7 @@ def _labels(results: Sequence[Result], *, rows: Axis, columns: Axis, has_metrics
 def _row(result: Result, columns: Axis) -> Key:
     """Tell which row a result stands in: all that its column does not say."""
     own: dict[Axis, Key] = {
-        "tasks": (result.task, result.title, _metric(result)),
+        "tasks": (result.task, result.title, tables.metric(result)),
         "models": (result.model,),
         "shots": (result.shots,),
     }
@@ -205,7 +207,7 @@ def _row(result: Result, columns: Axis) -> Key:
 def _place(result: Result, columns: Axis) -> Key:
     """Tell which column a result stands in; a task's metrics have columns of their own."""
     if columns == "tasks":
-        return result.title, _metric(result), result.task
+        return result.title, tables.metric(result), result.task
     return (result.shots,) if columns == "shots" else (result.model,)
 
 
@@ -243,15 +245,6 @@ def _rank(here: Sequence[Result | None]) -> tuple[bool, float]:
         return True, 0.0
     is_lower_better = first.spec is not None and direction.of(first.spec) == direction.LOWER
     return False, first.estimate.value if is_lower_better else -first.estimate.value
-
-
-def _metric(result: Result) -> str:
-    return f"{result.metric}, %" if result.is_proportion else result.metric
-
-
-def _scaled(result: Result, value: float | None) -> float | None:
-    """Put a number beside an estimate in the estimate's unit."""
-    return value if value is None or not result.is_proportion else round(100 * value, 10)
 
 
 def _distinct(values: Iterable[T]) -> list[T]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit import manifest
 from evalkit.errors import StorageError
 from evalkit.report.content import Provenance
 from evalkit.report.table import clean
 
-FILE = "run.json"
 LEFT_OUT = ("signatures", "signature", "results", "notes", "kind")  # shown elsewhere
 UNSAID = {"run": ("call_tokens", "out"), "scan": ("workers", "shard")}  # settings that change nothing
 FLAGS = {"tasks": "task", "is_edited": "edited", "with_substrings": "substrings"}  # where they differ from settings
@@ -25,7 +25,7 @@ def read(directory: Path, kinds: Mapping[str, type[Any]]) -> Provenance:  # Any:
 
     `kinds` are the settings of the commands `run` and `scan`, which say what their flags usually are.
     """
-    path = directory / FILE
+    path = directory / manifest.FILE
     try:
         described = dict(json.loads(path.read_text(encoding="utf-8")))
         kind = str(described.get("kind", "run"))

@@ -128,9 +128,15 @@ def _by_row(found: Iterable[tuple[Result, Published]]) -> list[Row]:
 def _line(row: Row, models: Sequence[str], marks: Marks) -> tuple[Cell, ...]:
     result, figures = next(iter(row.values()))
     own = [marks.cell(row[model][0]) if model in row else None for model in models]
-    metric = f"{result.metric}, %" if result.is_proportion else result.metric
     scores = figures.scores[setting(result.shots)]
-    return (tables.clean(result.title), tables.clean(metric), result.shots, result.shots_used, *own, *scores)
+    return (
+        tables.clean(result.title),
+        tables.clean(tables.metric(result)),
+        result.shots,
+        result.shots_used,
+        *own,
+        *scores,
+    )
 
 
 def _notes(found: Sequence[tuple[Result, Published]], others: Sequence[Result]) -> Iterator[str]:

@@ -116,6 +116,16 @@ def percent(estimate: Estimate) -> Estimate:
     return Estimate(value=value, low=low, high=high, n=estimate.n)
 
 
+def scaled_number(result: Result, value: float | None) -> float | None:
+    """Put a number beside a result's estimate in the unit that tables show the estimate in."""
+    return value if value is None or not result.is_proportion else round(100 * value, 10)
+
+
+def metric(result: Result) -> str:
+    """Name a result's metric with the unit that tables show it in."""
+    return f"{result.metric}, %" if result.is_proportion else result.metric
+
+
 def scaled(result: Result) -> Estimate | None:
     """Give a result's estimate as tables show it, proportions in percent."""
     if result.estimate is None or not result.is_proportion:

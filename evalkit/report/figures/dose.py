@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalkit.contamination.comparison import Aggregation, Subset
 from evalkit.records import Estimate, Sample, Table
@@ -88,6 +88,7 @@ def dose_response(doses: Sequence[Dose], *, measure: str) -> Figure | None:
     """Draw the score of each bin at its mean overlap, and below how many examples it has; None without any task."""
     if not doses:
         return None
+    doses = [replace(each, bins=tuple(_drawn(each))) for each in doses]
     units = {(each.metric, each.is_proportion) for each in doses}
     shares = len(units) == 1
     several_shots = len({each.shots for each in doses}) > 1
@@ -96,22 +97,22 @@ def dose_response(doses: Sequence[Dose], *, measure: str) -> Figure | None:
     with drawing(width, height) as drawn:
         found = panels.stacked(drawn, len(doses), share=shares)
         for place, ((axes, strip), each) in enumerate(zip(found, doses, strict=True)):
-            _, means, own = zip(*_drawn(each), strict=True)
-            for one, mean, score in _drawn(each):
-                axes.plot([one.low, one.high], [score.value] * 2, color=style.colour(0), linewidth=3, alpha=0.3)
-                strip.vlines(mean, 0, score.n, color=style.colour(0), linewidth=3)
-            panels.points(axes, means, own)
+            own = [one.score for one in each.bins]
+            for one in each.bins:
+                axes.plot([one.low, one.high], [one.score.value] * 2, color=style.colour(0), linewidth=3, alpha=0.3)
+                strip.vlines(one.mean, 0, one.score.n, color=style.colour(0), linewidth=3)
+            panels.points(axes, [one.mean for one in each.bins], own)
             shots = f"{tables.count(each.shots, 'shot')}, " if several_shots else ""
             below = f"{shots}n = {sum(score.n for score in own):,}"
             panels.title(axes, each.title, count=len(doses), below=below)
-            strip.set(xlim=(-0.04, 1.04), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+            panels.share_axis(strip)
             panels.count_axis(strip, max(score.n for score in own))
             if not (shares and place % across):
                 name = panels.axis_name(each.metric, is_proportion=each.is_proportion)
                 axes.set_ylabel(style.label(name, width=15, lines=3))
                 strip.set_ylabel("n")
         for (axes, _), each in zip(found, doses, strict=True):
-            scores = [score for one in (doses if shares else [each]) for _, _, score in _drawn(one)]
+            scores = [one.score for task in (doses if shares else [each]) for one in task.bins]
             panels.anchor(axes, scores, is_proportion=each.is_proportion)
         drawn.supxlabel(style.label(f"overlap with the corpus ({measure}, from 0 to 1)", width=60))
         counts = [one.score.n for each in doses for one in each.bins]
@@ -130,21 +131,22 @@ def dose_response(doses: Sequence[Dose], *, measure: str) -> Figure | None:
                 "%" if each.is_proportion else None,
                 each.shots,
                 one.low,
-                mean,
+                one.mean,
                 one.high,
-                score,
+                one.score,
             )
             for each in doses
-            for one, mean, score in _drawn(each)
+            for one in each.bins
         )
         return finish(drawn, name=NAME, title=title, caption=caption, data=Table(columns, body, title))
 
 
-def _drawn(dose: Dose) -> Iterator[tuple[Bin, float, Estimate]]:
+def _drawn(dose: Dose) -> Iterator[Bin]:
+    """Put the scores of bins in the unit of figures."""
     for each in dose.bins:
         score = panels.estimate(each.score, is_proportion=dose.is_proportion)
         if score is not None:
-            yield each, each.mean, score
+            yield replace(each, score=score)
 
 
 def _bins(examples: int) -> int:

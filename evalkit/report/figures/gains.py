@@ -37,10 +37,8 @@ def gain_curve(curves: Sequence[Curves], *, measure: str) -> Figure | None:
             below = f"{shots}n = {each.examples:,}"
             panels.title(axes, each.row.title, count=len(drawn_ones), below=below)
             if not (shares and place % across):
-                unit = "points" if each.row.is_proportion else ""
-                axes.set_ylabel(
-                    style.label(f"gain in {each.row.metric}" + f" ({unit})" * bool(unit), width=15, lines=3)
-                )
+                unit = " (points)" if each.row.is_proportion else ""
+                axes.set_ylabel(style.label(f"gain in {each.row.metric}{unit}", width=15, lines=3))
                 strip.set_ylabel("dirty (%)")
         for (axes, _), each in zip(found, drawn_ones, strict=True):
             axes.set_ylim(_limits(drawn_ones if shares else [each]))
@@ -100,7 +98,8 @@ def _draw(axes: Axes, strip: Axes, curves: Curves) -> None:
         strip.step(thresholds, percents, where="pre", color=style.colour(1), linewidth=0.9)
     else:
         strip.vlines(thresholds, 0, percents, color=style.colour(1), linewidth=3)
-    strip.set(xlim=(-0.04, 1.04), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], ylim=(0, 103), yticks=[0, 100])
+    panels.share_axis(strip)
+    strip.set(ylim=(0, 103), yticks=[0, 100])
 
 
 def _lines(curves: Curves) -> list[tuple[Cell, ...]]:

@@ -68,9 +68,14 @@ def stacked(drawn: Drawing, count: int, *, share: bool) -> list[tuple[Axes, Axes
 
 def title(axes: Axes, text: str, *, count: int, below: str = "") -> None:
     """Name a panel, as many characters wide as fit, with small text below."""
-    width = 46 if count == 1 else {1: 46, 2: 46, 3: 30, 4: 22}[columns(count)]
+    width = {1: 46, 2: 46, 3: 30, 4: 22}[columns(count)]
     shown = style.label(text, width=width)
     axes.set_title(f"{shown}\n{below}" if below else shown, linespacing=1.25)
+
+
+def share_axis(strip: Axes, *, margin: float = 0.04) -> None:
+    """Let the x axis of a panel and its strip go from 0 to 1."""
+    strip.set(xlim=(-margin, 1 + margin), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
 
 
 def count_axis(strip: Axes, highest: int) -> None:

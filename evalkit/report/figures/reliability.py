@@ -60,9 +60,10 @@ def calibration(samples: Sequence[Sample], *, title: str) -> Calibration | None:
         return None
     ids = {each.example.id for each, _, _ in kept}
     clusters = score.clusters_of([each.example for each, _, _ in kept], is_repeated=len(ids) < len(kept))
+    numbers = [_bin(sure) for _, sure, _ in kept]
     members: dict[int, list[int]] = {}
-    for at, (_, sure, _) in enumerate(kept):
-        members.setdefault(_bin(sure), []).append(at)
+    for at, number in enumerate(numbers):
+        members.setdefault(number, []).append(at)
     bins = []
     for number in sorted(members):
         here = members[number]
@@ -72,7 +73,8 @@ def calibration(samples: Sequence[Sample], *, title: str) -> Calibration | None:
         bins.append(Bin(number / BINS, (number + 1) / BINS, mean, accuracy))
     # In a column for each bin, right minus confidence: the error follows from the sums.
     statistics = [
-        tuple((right - sure) if _bin(sure) == place else 0.0 for place in range(BINS)) for _, sure, right in kept
+        tuple((right - sure) if place == number else 0.0 for place in range(BINS))
+        for number, (_, sure, right) in zip(numbers, kept, strict=True)
     ]
     error = stats.bootstrap(statistics, _error, clusters=clusters, resamples=RESAMPLES)
     return Calibration(title, kept[0][0].shots, tuple(bins), error)
@@ -117,7 +119,7 @@ def reliability(calibrations: Sequence[Calibration]) -> Figure | None:
             below = f"{shots}n = {sum(one.accuracy.n for one in each.bins):,}\n{error}"
             panels.title(axes, each.title, count=len(calibrations), below=below)
             axes.set_ylim(-4, 104)
-            strip.set(xlim=(-0.02, 1.02), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+            panels.share_axis(strip, margin=0.02)
             if place % across == 0:
                 axes.set_ylabel("accuracy (%)")
                 strip.set_ylabel("n")

@@ -11,6 +11,7 @@ from evalkit.report import table as tables
 from evalkit.report.content import Figure
 from evalkit.report.figures import panels, style
 from evalkit.report.figures.drawing import drawing, finish
+from evalkit.report.layout import ALL
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -111,9 +112,10 @@ def _draw(axes: Axes, line: Line, *, place: int, of: int, label: str) -> None:
 
 def _baseline(axes: Axes, lines: Sequence[Line]) -> None:
     """Mark the score of always giving the commonest answer, where there is one."""
-    known = [each.baseline for line in lines for each in line.results if each.baseline is not None]
+    scaled = (tables.scaled_number(each, each.baseline) for line in lines for each in line.results)
+    known = [each for each in scaled if each is not None]
     if known:
-        axes.axhline(100 * known[0], color=style.INK, alpha=0.6, linewidth=0.8, linestyle=":")
+        axes.axhline(known[0], color=style.INK, alpha=0.6, linewidth=0.8, linestyle=":")
 
 
 def _finish_axes(axes: Axes, lines: Sequence[Line], *, inches: float) -> None:
@@ -149,7 +151,7 @@ def _finished(drawn: Drawing, lines: Sequence[Line]) -> Figure:
             each.shots,
             each.shots_used,
             estimate,
-            None if each.baseline is None else 100 * each.baseline,
+            tables.scaled_number(each, each.baseline),
         )
         for line in lines
         for each, estimate in zip(line.results, line.estimates, strict=True)
@@ -162,7 +164,7 @@ def _lines(results: Sequence[Result]) -> list[Line]:
     """Join results that differ in shots alone; a second run of a model has a line of its own."""
     groups: dict[tuple[str, str, str], list[dict[int, Result]]] = {}
     for each in results:
-        if each.subset == "all" and panels.estimate(each.estimate, is_proportion=each.is_proportion):
+        if each.subset == ALL and panels.estimate(each.estimate, is_proportion=each.is_proportion):
             here = groups.setdefault((each.task, each.metric, each.model), [])
             free = next((line for line in here if each.shots not in line), None)
             if free is None:

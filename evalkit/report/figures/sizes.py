@@ -13,6 +13,7 @@ from evalkit.report import table as tables
 from evalkit.report.content import Figure
 from evalkit.report.figures import panels, style
 from evalkit.report.figures.drawing import drawing, finish
+from evalkit.report.layout import ALL
 from evalkit.report.published import Published
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _rows(results: Sequence[Result], parameters: Mapping[str, float]) -> list[Ro
     groups: dict[tuple[str, str], list[Point]] = {}
     for each in results:
         found = panels.estimate(each.estimate, is_proportion=each.is_proportion)
-        if each.subset == "all" and found is not None and parameters.get(each.model, 0) > 0:
+        if each.subset == ALL and found is not None and parameters.get(each.model, 0) > 0:
             groups.setdefault((each.task, each.metric), []).append(Point(each, found, parameters[each.model]))
     rows: list[Row] = []
     for points in groups.values():
@@ -213,22 +214,22 @@ def _finished(
         "few-shot scores stand beside each other, from left to right. " + panels.intervals(shown)
     ]
     sentences.append(f"Examples a point: {style.counts([point.estimate.n for row in rows for point in row.points])}.")
-    with_figures = [row for row in rows if row.published]
+    with_figures = [(row, row.published) for row in rows if row.published]
     if with_figures:
         sentences.append(
             "Lines: GPT-3's scores of Brown et al. 2020, Table H.1, which gives no intervals, and parameters of its "
             "Table D.1."
         )
-        few = {row.published.shots for row in with_figures if row.published}
-        examples = [row.published.examples for row in with_figures if row.published]
+        few = {figures.shots for _, figures in with_figures}
+        examples = [figures.examples for _, figures in with_figures]
         sentences.append(
             f"GPT-3's few-shot scores had {' or '.join(map(str, sorted(few)))} demonstrations; "
             f"{style.counts(examples)}."
         )
     doubts: dict[str, list[str]] = {}
-    for row in with_figures:
+    for row, figures in with_figures:
         for name in _settings(row):
-            for caution in row.published.cautions.get(name, ()) if row.published else ():
+            for caution in figures.cautions.get(name, ()):
                 doubts.setdefault(f"GPT-3's {name}-shot scores, {caution}", []).append(row.points[0].result.title)
     sentences += [f"{what}: {', '.join(titles)}." for what, titles in doubts.items()]
     unknown = dict.fromkeys(each.model for each in results if parameters.get(each.model, 0) <= 0)
@@ -248,9 +249,11 @@ def _lines(row: Row) -> list[tuple[Cell, ...]]:
         each = point.result
         model = tables.clean(each.model)
         lines.append((*names, model, round(point.parameters), each.shots, each.shots_used, point.estimate))
-    for setting in _settings(row) if row.published else ():
-        shots = row.published.shots if row.published and setting == "few" else published.SETTINGS.index(setting)
-        scores = row.published.scores[setting] if row.published else ()
-        for (size, count), score in zip(PARAMETERS.items(), scores, strict=True):
+    figures = row.published
+    if figures is None:
+        return lines
+    for setting in _settings(row):
+        shots = figures.shots if setting == "few" else published.SETTINGS.index(setting)
+        for (size, count), score in zip(PARAMETERS.items(), figures.scores[setting], strict=True):
             lines.append((*names, f"GPT-3 {size}", round(count), shots, None, score))
     return lines

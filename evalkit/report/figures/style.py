@@ -95,11 +95,11 @@ def plain(text: str) -> str:
 
 def label(text: str, *, width: int = 30, lines: int = 2) -> str:
     """Break text into at most so many lines of `width` characters; of longer text the middle is left out."""
-    shown = plain(text) or tables.NOTHING
+    shown = whole = plain(text) or tables.NOTHING
     kept = width * lines
     while len(broken := textwrap.wrap(shown, width=width)) > lines:  # breaks between words leave lines unfilled
         kept -= 1
-        shown = shortened(plain(text), kept)
+        shown = shortened(whole, kept)
     return "\n".join(broken)
 
 

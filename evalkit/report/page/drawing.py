@@ -31,6 +31,7 @@ SHAPE = {
     *("d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "rx", "ry", "width", "height", "points", "transform"),
     *("viewBox", "preserveAspectRatio", "offset", "gradientUnits", "clipPathUnits", "orient", "refX", "refY"),
 }
+ATTRIBUTES = PAINT | SHAPE
 OWN_LINK = re.compile(r"url\(#([^)]*)\)")
 SCALE = 1.6  # pixels a point: text of 8 points, small print in a paper, becomes readable on a screen
 PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=\s]*")
@@ -73,7 +74,7 @@ def _attributes(element: ElementTree.Element, name: str) -> Iterator[tuple[str, 
                 yield "href", f"#{name}-{value[1:]}"
             elif PICTURE.fullmatch(value):
                 yield "href", value
-        elif key in PAINT | SHAPE:
+        elif key in ATTRIBUTES:
             owned = OWN_LINK.sub(rf"url(#{name}-\1)", value)
             if "url(" not in OWN_LINK.sub("", value):
                 yield key, owned

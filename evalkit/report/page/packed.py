@@ -221,8 +221,11 @@ def _answer(shown: ShownSample) -> str:
     said = samples.answers(shown.sample)
     if said:
         return said[0].text
+    place = samples.chosen(shown.sample)
+    if place is not None:
+        return shown.sample.example.choices[place]
     groups = samples.likelihoods(shown.sample)
-    return max(groups[0].rows, key=lambda row: row.total).text if groups else ""
+    return groups[0].rows[0].text if groups else ""
 
 
 def _longest_line(parts: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal, TypeAlias
 
+from evalkit import metric_spec
+from evalkit.metrics.choice import likeliest
 from evalkit.records import Completion, LogProb, Response, Sample
 from evalkit.report import table as tables
 from evalkit.report.content import ShownSample
@@ -19,6 +21,7 @@ BREAK = "\n\n"  # between the segments of a prompt, which demonstrations share
 LEAST = 4  # characters of a field that tells the question from what precedes it
 SHORT = 12  # characters of a segment that is hardly a question, such as `A:`
 MOST_FEW = 60  # samples in the page as HTML
+ACCURACIES = ("accuracy", "partial_accuracy")
 SIGNS = {"right": "✓", "wrong": "✗", "neither": "–"}
 
 
@@ -120,6 +123,28 @@ def likelihoods(sample: Sample) -> list[Likelihoods]:
         label = "likelihood of each choice on its own" if start else "likelihood of each choice"
         groups.append(Likelihoods(label, tuple(rows)))
     return groups
+
+
+def chosen(sample: Sample) -> int | None:
+    """Tell the place of the choice that the sample's first accuracy takes for the likeliest.
+
+    By whole likelihoods where it has no accuracy; None where it was not asked for the likelihoods of choices.
+    """
+    choices = sample.example.choices
+    found = [response for response in sample.responses if isinstance(response, LogProb)]
+    if not choices or len(found) < len(choices):
+        return None
+    name = next((each for each in sample.statistics if metric_spec.parse(each).name in ACCURACIES), None)
+    if name is None:
+        return likeliest([response.total for response in found[: len(choices)]])
+    metric = metric_spec.load(name)
+    given = found[: len(metric.needs) * len(choices)]
+    # The metric itself says which choice it takes: the one that would be right if it were the target.
+    return next(
+        place
+        for place, choice in enumerate(choices)
+        if metric.statistics(replace(sample.example, targets=(choice,)), given)[0]
+    )
 
 
 def remarks(group: Likelihoods) -> list[str]:

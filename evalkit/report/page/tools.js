@@ -24,9 +24,9 @@
   }
 
   function sort(table, column, direction, original) {
-    const rows = [...original];
-    if (direction) rows.sort((one, other) => compare(valueOf(one, column), valueOf(other, column), direction));
-    table.tBodies[0].append(...rows);
+    const rows = original.map((row) => [row, direction ? valueOf(row, column) : null]);
+    if (direction) rows.sort(([, one], [, other]) => compare(one, other, direction));
+    table.tBodies[0].append(...rows.map(([row]) => row));
   }
 
   // A header turns from unsorted to its first direction, to the other, and back; numbers begin with the largest.
