@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.records import Completion, Estimate, Example, LogProb, Marked, Prompt, Response, Sample, Table
-from evalkit.report.content import Figure, Page, Passage, Provenance, ShownSample
+from evalkit.report.content import Figure, Page, Passage, Provenance, ShownArticle, ShownSample, ShownText
 
 BLOCK = re.compile(r'<script type="application/octet-stream" id="([^"]*)">([^<]*)</script>')
 HOSTILE = (
@@ -67,13 +67,19 @@ def table(rows: int = 3) -> Table:
     return Table(("task", "n", "0 shots, %"), (*body, ("task z", 1, None)), "Scores", ("A note.",))
 
 
+ASKED = ShownText("a person", "Moss.", (("human", 3), ("?", 1)))
+
+
 def page(**changes: Any) -> Page:  # Any: fields of a Page
     """Make a page with something in every section."""
     fields: dict[str, Any] = {
         "title": "Report",
         "summary": (table(),),
         "contamination": (table(),),
+        "people": (table(),),
+        "detectors": (table(),),
         "figures": (Figure("f", "A figure.", "Drawn.", SVG, lambda form: form.encode(), table()),),
+        "quiz": (ShownArticle("Cave moss", "Its calendar", (ASKED,)),),
         "samples": [shown(f"e{place}", is_right=place % 2 == 0) for place in range(3)],
         "passages": (Passage("t", "e1", 2, "a.txt:1", ("one ", "two three", " four"), ("x ", "Two, three", " y")),),
         "provenance": (Provenance("run-1", "evalkit run --tasks 'a b'", {"seed": "0"}, ("t|v1",)),),

@@ -109,7 +109,8 @@ def column(tab: Page, number: int) -> list[str]:
 
 def test_every_section_is_there(opened: Opened) -> None:
     headings = opened.tab.locator("h2").all_inner_texts()
-    assert headings == ["Summary", "Contamination", "Figures", "Samples", "Matches", "Provenance"]
+    before = ["Summary", "Contamination", "People", "Detectors", "Figures"]
+    assert headings == [*before, "Quiz", "Samples", "Matches", "Provenance"]
     assert opened.tab.locator("#summary tbody tr").count() == 21
     assert opened.tab.locator("#figures svg").bounding_box()["width"] > 300
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.records import Estimate, Marked, Table
-from evalkit.report.content import Page, Passage, Provenance
-from evalkit.report.page import drawing, page, passages, samples
+from evalkit.report.content import Page, Passage, Provenance, ShownArticle, ShownText
+from evalkit.report.page import drawing, page, passages, quiz, samples
 from tests import pages
 
 STYLE = (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -82,7 +82,10 @@ def test_hostile_text_is_text_everywhere() -> None:
         title=bad,
         summary=(table,),
         contamination=(),
+        people=(table,),
+        detectors=(),
         figures=(figure,),
+        quiz=(ShownArticle(bad, bad, (ShownText(bad, bad, ((bad, 1),)),)),),
         samples=[sample],
         passages=(Passage(bad, bad, 1, bad, (bad, bad, bad), (bad, bad, bad)),),
         provenance=(Provenance(bad, bad, {bad: bad}, (bad,)),),
@@ -97,7 +100,7 @@ def test_hostile_text_is_text_everywhere() -> None:
 
 
 def test_empty_sections_are_left_out() -> None:
-    names = ["summary", "contamination", "figures", "samples", "matches", "provenance"]
+    names = ["summary", "contamination", "people", "detectors", "figures", "quiz", "samples", "matches", "provenance"]
     assert re.findall(r'<section id="(\w+)"', rendered()) == names
     assert re.findall(r'<li><a href="#(\w+)">', rendered()) == names
     alone = "".join(page.render(Page("t", (pages.table(),))))
@@ -162,6 +165,19 @@ def test_matches_beyond_what_a_page_holds_are_counted() -> None:
     html = "".join(passages.render(pages.page().passages * (passages.MOST + 1)))
     assert html.count('<details class="match"') == passages.MOST
     assert "The first 200 of 201 matches" in html
+
+
+def test_a_quiz_shows_a_text_with_its_writer_and_how_often_each_answer_was_given() -> None:
+    html = "".join(quiz.render(pages.page().quiz))
+    assert "<h4>Written by a person</h4>" in html
+    assert "<strong>Cave moss</strong><p><em>Its calendar</em></p><blockquote>Moss.</blockquote>" in html
+    assert "<li>human <span>3 (75 %)</span></li><li>? <span>1 (25 %)</span></li>" in html
+
+
+def test_an_article_without_answers_or_title_is_shown_by_its_text() -> None:
+    html = "".join(quiz.render([ShownArticle("", "", (ShownText("nano", "x" * 90, (("human", 0),)),))]))
+    assert f"<h3>{'x' * 60}</h3>" in html
+    assert "<li>human <span>0</span></li>" in html
 
 
 def test_pictures_keep_shapes_and_lose_what_runs_or_fetches() -> None:

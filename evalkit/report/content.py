@@ -44,6 +44,24 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownText:
+    """One text of an article as participants saw it, and what they answered."""
+
+    writer: str  # `a person`, or the name of a model
+    text: str
+    answers: tuple[tuple[str, int], ...]  # each answer that could be given, in order, and how often it was
+
+
+@dataclass(frozen=True, slots=True)
+class ShownArticle:
+    """A page of a quiz: the article of a title, by a person and by models."""
+
+    title: str
+    subtitle: str
+    texts: tuple[ShownText, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """How one run or scan was made."""
 
@@ -60,7 +78,10 @@ class Page:
     title: str
     summary: tuple[Table, ...]  # the first is the report's own table
     contamination: tuple[Table, ...] = ()
+    people: tuple[Table, ...] = ()  # what participants of a study answered
+    detectors: tuple[Table, ...] = ()  # what detectors make of the same articles
     figures: tuple[Figure, ...] = ()
+    quiz: tuple[ShownArticle, ...] = ()
     samples: Iterable[ShownSample] = ()
     passages: tuple[Passage, ...] = ()
     provenance: tuple[Provenance, ...] = ()

@@ -24,12 +24,17 @@ def plain(value: str) -> str:
     return HIDDEN.sub(lambda found: written(found[0]), escape(value))
 
 
+def cut(value: str) -> str:
+    """Escape a text, cut where it is very long."""
+    left_out = len(value) - MOST_SHOWN
+    more = f'<span class="soft"> … {left_out:,} more characters</span>' if left_out > 0 else ""
+    return text(value[:MOST_SHOWN]) + more
+
+
 def preformatted(value: str) -> str:
     """Write a text with its line breaks, cut where it is very long."""
-    left_out = len(value) - MOST_SHOWN
-    cut = f'<span class="soft"> … {left_out:,} more characters</span>' if left_out > 0 else ""
     # A browser drops a line break right after <pre>; this one is dropped in its place.
-    return f"<pre>\n{text(value[:MOST_SHOWN])}{cut}</pre>"
+    return f"<pre>\n{cut(value)}</pre>"
 
 
 def written(character: str) -> str:

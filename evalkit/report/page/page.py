@@ -12,7 +12,7 @@ from pathlib import Path
 from evalkit import atomic
 from evalkit.records import Table
 from evalkit.report.content import Figure, Page, ShownSample
-from evalkit.report.page import drawing, origins, packed, passages, samples, tables
+from evalkit.report.page import drawing, origins, packed, passages, quiz, samples, tables
 from evalkit.report.page.markup import text
 from evalkit.report.page.packed import LIMIT, Block, Packed
 
@@ -65,8 +65,14 @@ def _sections(page: Page, data: Packed, few: list[ShownSample]) -> Iterator[_Sec
         yield _Section("summary", "Summary", _tables(page.summary, name="summary"))
     if page.contamination:
         yield _Section("contamination", "Contamination", _tables(page.contamination, name="contamination"))
+    if page.people:
+        yield _Section("people", "People", _tables(page.people, name="people"))
+    if page.detectors:
+        yield _Section("detectors", "Detectors", _tables(page.detectors, name="detectors"))
     if page.figures:
         yield _Section("figures", "Figures", _figures(page.figures))
+    if page.quiz:
+        yield _Section("quiz", "Quiz", quiz.render(page.quiz))
     if data.count:
         yield _Section("samples", "Samples", _samples(data, few))
     if page.passages:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from evalkit.report import table as tables
 from evalkit.report.content import Passage
-from evalkit.report.page.markup import MOST_SHOWN, text
+from evalkit.report.page.markup import cut, text
 
 MOST = 200  # passages in the page
 OPEN = 3  # of them, so that a reader sees what they are
@@ -32,12 +32,6 @@ def _side(heading: str, parts: tuple[str, str, str] | None, *, place: str | None
     if parts is None:
         said = '<p class="soft">The corpus was not kept with the scan, or cannot be read.</p>'
     else:
-        before, run, after = (_cut(part) for part in parts)
+        before, run, after = (cut(part) for part in parts)
         said = f"<blockquote>{before}<mark>{run}</mark>{after}</blockquote>"
     return f"<div><h4>{heading}{where}</h4>{said}</div>"
-
-
-def _cut(part: str) -> str:
-    left_out = len(part) - MOST_SHOWN
-    cut = f'<span class="soft"> … {left_out:,} more characters … </span>' if left_out > 0 else ""
-    return text(part[:MOST_SHOWN]) + cut

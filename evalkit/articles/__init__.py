@@ -1,0 +1,1 @@
+"""Article detection: write news articles with models, ask people and detectors who wrote them, analyse the answers."""
