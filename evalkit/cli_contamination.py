@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalkit.cli_flags import directory, read_names, read_part
+from evalkit.cli_flags import directory, read_names, read_part, run_directory, scan_directory
 from evalkit.cli_output import INTERRUPTED, show, show_report
 from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
     from evalkit.contamination.scan import Settings
+
+ScanArgument = Annotated[
+    Path, typer.Argument(metavar="SCAN", parser=scan_directory, help="The directory of a finished scan.")
+]
 
 scan_app = typer.Typer(invoke_without_command=True)
 
@@ -114,7 +118,10 @@ def check_scan(settings: Settings) -> None:
 
 @scan_app.command()
 def merge(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory that all parts were scanned into.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(metavar="SCAN", parser=scan_directory, help="The directory that all parts were scanned into."),
+    ],
 ) -> None:
     """Write the report of a scan whose parts were scanned with --shard."""
     from evalkit.contamination import scan as scanning
@@ -130,7 +137,7 @@ ThresholdFlag = Annotated[float | None, typer.Option(help="Dirty from this value
 
 
 def split(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
+    scan: ScanArgument,
     measure: MeasureFlag = "gpt3",
     threshold: ThresholdFlag = None,
     out: Annotated[
@@ -151,8 +158,13 @@ def split(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs, or lm_eval's samples.")],
-    scan: Annotated[Path, typer.Option(metavar="SCAN", help="The directory of a finished scan.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", parser=run_directory, help="Directories of runs, or lm_eval's samples."),
+    ],
+    scan: Annotated[
+        Path, typer.Option(metavar="SCAN", parser=scan_directory, help="The directory of a finished scan.")
+    ],
     measure: MeasureFlag = "gpt3",
     threshold: ThresholdFlag = None,
     relative: Annotated[str, typer.Option(metavar="NAME", help="Relative difference: plain or gpt3_table.")] = "plain",
@@ -178,7 +190,7 @@ def compare(
 
 
 def scrub(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The directory of a finished scan.")],
+    scan: ScanArgument,
     out: Annotated[Path, typer.Option(metavar="DIR", parser=directory, help="A new directory, outside the corpus.")],
     window: Annotated[int, typer.Option(help="Characters removed on either side of a match.")] = 200,
     shortest: Annotated[int, typer.Option(help="Characters of the shortest piece that is kept.")] = 200,

@@ -8,19 +8,23 @@ from typing import Annotated
 
 import typer
 
-from evalkit.cli_flags import TrustFlag, directory, read_names
+from evalkit.cli_flags import TrustFlag, directory, read_names, run_directory, scan_directory
 from evalkit.cli_output import say
 
 
 def export(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of finished runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", parser=run_directory, help="Directories of finished runs.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", parser=directory, help="Where the files go.")],
     formats: Annotated[
         str, typer.Option("--format", metavar="NAME[,NAME]", help="parquet: a row a sample; lm_eval: as it logs runs.")
     ] = "parquet",
     scan: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SCAN", help="Add to each row what this scan found; may be repeated."),
+        typer.Option(
+            metavar="SCAN", parser=scan_directory, help="Add to each row what this scan found; may be repeated."
+        ),
     ] = None,
     trust_task_code: TrustFlag = False,
 ) -> None:
@@ -28,7 +32,7 @@ def export(
     from evalkit.export import export as write
     from evalkit.report.progress import ProgressDisplay
 
-    names = tuple(dict.fromkeys(read_names(formats)))
+    names = tuple(dict.fromkeys(read_names(formats, flag="--format")))
     with ProgressDisplay(sys.stderr, unit="samples") as display:
         found = write(
             runs, out=out, formats=names, scans=tuple(scan or ()), trusted=trust_task_code, say=say, on_progress=display

@@ -14,20 +14,39 @@ if TYPE_CHECKING:
 
 
 def directory(text: str) -> Path:
-    """Read a directory's name; UsageError for none."""
+    """Read the name of a directory to write to; UsageError for none."""
     if not text.strip():
         raise UsageError("--out: found an empty text, expected a directory; leave the flag out for the usual one")
     return Path(text)
 
 
-def read_names(task: str) -> tuple[str, ...]:
-    """Read names that commas separate."""
-    return tuple(name.strip() for name in task.split(",") if name.strip())
+def run_directory(text: str) -> Path:
+    """Read the name of a run's directory; UsageError for none, which would be the current one."""
+    if not text.strip():
+        raise UsageError("RUN: found an empty text, expected the directory of a run; write . for the current one")
+    return Path(text)
+
+
+def scan_directory(text: str) -> Path:
+    """Read the name of a scan's directory; UsageError for none, which would be the current one."""
+    if not text.strip():
+        raise UsageError("--scan: found an empty text, expected the directory of a scan; write . for the current one")
+    return Path(text)
+
+
+def read_names(text: str | None, *, flag: str = "--task") -> tuple[str, ...]:
+    """Read names that commas separate, none from an empty text; UsageError where nothing stands beside a comma."""
+    if text is None or not text.strip():
+        return ()
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise UsageError(f"{flag}: found nothing beside a comma in {text!r}, expected a name; take the comma out")
+    return parts
 
 
 def read_paths(text: str | None) -> tuple[Path, ...]:
-    """Read paths that commas separate."""
-    return tuple(Path(part.strip()) for part in (text or "").split(",") if part.strip())
+    """Read the paths of --data that commas separate, as `read_names` does."""
+    return tuple(Path(part) for part in read_names(text, flag="--data"))
 
 
 def read_part(text: str) -> tuple[int, int]:
@@ -58,14 +77,14 @@ def read_shots(text: str) -> tuple[Shots, ...]:
 def read_seeds(text: str | None) -> tuple[int, ...]:
     """Read seeds that commas separate; UsageError for anything else."""
     try:
-        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+        return tuple(int(part) for part in read_names(text, flag="--seeds"))
     except ValueError:
         raise UsageError(f"--seeds: found {text!r}, expected numbers such as 0,1,2") from None
 
 
 def read_columns(text: str | None) -> tuple[tuple[str, str], ...]:
     """Read `name=column` pairs that commas separate; UsageError for anything else."""
-    pairs = [part.strip().partition("=") for part in (text or "").split(",") if part.strip()]
+    pairs = [part.partition("=") for part in read_names(text, flag="--columns")]
     for name, sign, column in pairs:
         if not (name.strip() and sign and column.strip()):
             raise UsageError(f"--columns: found {name + sign + column!r}, expected NAME=COLUMN, such as target=answer")

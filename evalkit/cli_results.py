@@ -8,19 +8,21 @@ from typing import Annotated
 import typer
 
 from evalkit.cli_contamination import ThresholdFlag
-from evalkit.cli_flags import directory, read_names
+from evalkit.cli_flags import directory, read_names, run_directory, scan_directory
 from evalkit.cli_output import show, show_report
 from evalkit.errors import UsageError
 
-RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of finished runs.")]
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", parser=run_directory, help="Directories of finished runs.")
+]
 OutFlag = Annotated[
     Path | None, typer.Option(metavar="DIR", parser=directory, help="Also write the table here, in every form.")
 ]
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="The run it is compared with.")],
+    first: Annotated[Path, typer.Argument(metavar="RUN", parser=run_directory, help="A finished run's directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", parser=run_directory, help="The run it is compared with.")],
     out: OutFlag = None,
 ) -> None:
     """Compare two runs example by example: paired differences, their tests, and what could have been found."""
@@ -37,7 +39,11 @@ def report(
     runs: RunsArgument,
     scan: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SCAN", help="A finished scan: marks scores, adds its tables; may be repeated."),
+        typer.Option(
+            metavar="SCAN",
+            parser=scan_directory,
+            help="A finished scan: marks scores, adds its tables; may be repeated.",
+        ),
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Beside GPT-3's eight sizes (Table H.1).")] = False,
     rows: Annotated[str, typer.Option(metavar="AXIS", help="tasks, models or shots.")] = "tasks",
@@ -87,12 +93,13 @@ def report(
         is_published=published,
         layout=Layout(rows, columns, order),  # type: ignore[arg-type]  # Wanted checks it
         metrics=tuple(metric or ()),
-        measure=measure or "gpt3",
+        measure="gpt3" if measure is None else measure,
         threshold=threshold,
         intervals=interval,  # type: ignore[arg-type]
     )
-    forms = files.USUAL if form is None else read_names(form)
-    page = make(wanted, out=out, forms=forms, style=latex or "plain")  # type: ignore[arg-type]  # it checks both
+    forms = files.USUAL if form is None else read_names(form, flag="--format")
+    style = "plain" if latex is None else latex
+    page = make(wanted, out=out, forms=forms, style=style)  # type: ignore[arg-type]  # it checks both
     for table in (*page.summary, *page.contamination):
         show(table)
     if out is not None:

@@ -42,7 +42,8 @@ def write(
     try:
         with (
             atomic.replacing(path) as beside,
-            pyarrow.parquet.ParquetWriter(beside, schema, compression="zstd") as writer,
+            beside.open("wb") as file,  # pyarrow takes no name that is not UTF-8
+            pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer,
         ):
             for rows in _groups(_rows(runs, widths, verdicts)):
                 writer.write_table(_table(rows, schema))

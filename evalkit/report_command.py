@@ -12,7 +12,7 @@ from evalkit.contamination import passages, scan, split
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Result
 from evalkit.registry import suggest
-from evalkit.report import best, files, layout, notes, provenance, published, runs, table
+from evalkit.report import best, earlier, files, layout, notes, provenance, published, runs, table
 from evalkit.report.content import Figure, Page, Passage
 from evalkit.report.files import Form
 from evalkit.report.latex_columns import Style
@@ -59,22 +59,19 @@ class Wanted:
 def report(
     wanted: Wanted, *, out: Path | None = None, forms: Collection[Form] = files.USUAL, style: Style = "plain"
 ) -> Page:
-    """Make a report, and write its tables and its page where `out` is given.
+    """Make a report, and write its tables and its page where `out` is given, in place of an earlier report's.
 
     Raises DataError where there is no such run, or runs and scans do not belong together, StorageError where one is not
     finished, its file is damaged or `out` cannot be written, UsageError where `out` holds a run or scan.
     """
-    if unknown := [form for form in forms if form not in files.FORMS]:
-        raise UsageError(f"--format: unknown form {unknown[0]!r}; {suggest(unknown[0], files.FORMS)}")
-    if not forms:
-        raise UsageError(f"--format: found no form, expected one or several of {', '.join(files.FORMS)}")
-    if style not in ("plain", "siunitx"):
-        raise UsageError(f"--latex: found {style!r}, expected plain or siunitx")
+    files.check(forms, style=style)
     if out is not None and (out / stored.FILE).exists():
         raise UsageError(f"--out: {out} holds a run or scan, whose own tables would be lost; choose another directory")
-    made = page(wanted, is_drawn=out is not None)
-    if out is not None:
-        files.write(out, made, forms=forms, style=style)
+    if out is None:
+        return page(wanted)
+    with earlier.replacing(out) as written:
+        made = page(wanted, is_drawn=True)
+        written.extend(files.write(out, made, forms=forms, style=style))
     return made
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from evalkit import text
 from evalkit.records import Comparison, Result, Sample
 from evalkit.report import table
 from evalkit.report.content import Figure
@@ -66,5 +67,8 @@ def _of(figure: Figure, model: str | None) -> Figure:
     if model is None:
         return figure
     title = f"{figure.title}: {table.clean(model)}"
-    name = f"{figure.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', model).strip('-')}"
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-")
+    # Models whose names differ in other characters alone keep files of their own.
+    part = slug if slug == model else f"{slug}-{text.digest(model, length=6)}".lstrip("-")
+    name = f"{figure.name}-{part}"
     return replace(figure, name=name, title=title, caption=figure.caption.replace(figure.title, title, 1))

@@ -25,10 +25,11 @@ def described(directory: Path) -> Described:
         if found.get("kind") == "scan":
             raise DataError(f"{directory}: holds a scan, not a run; give a directory that evalkit run has written")
         has_settings = {"tasks", "data"} <= found["settings"].keys() and "tasks" in found["hashes"]
+        has_lists = all(isinstance(found["settings"].get(each, []), list) for each in ("tasks", "seeds"))
         has_results = found.get("results") and all(
             {"task", "title", "model"} <= each.keys() for each in found["results"]
         )
-        if has_settings and has_results and "signatures" in found:
+        if has_settings and has_lists and has_results and "signatures" in found:
             return dict(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path}: cannot be read, or damaged; run its command again") from error

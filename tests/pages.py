@@ -49,9 +49,9 @@ def shown(
     return ShownSample(sample, model, is_right, is_dirty)
 
 
-def choosing(*totals: float) -> ShownSample:
+def choosing(*totals: float, first: str = " choice 0") -> ShownSample:
     """Make a sample of choices, of which the first is right."""
-    choices = tuple(f" choice {place}" for place in range(len(totals)))
+    choices = (first, *(f" choice {place}" for place in range(1, len(totals))))
     responses: tuple[Response, ...] = tuple(
         LogProb(total, 1 + place, 9, False, False) for place, total in enumerate(totals)
     )

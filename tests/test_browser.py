@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
@@ -13,7 +14,8 @@ from tests import pages
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE = 390  # CSS pixels
 LINE = "a b" * 350_000  # of a million characters
-HIDDEN = "".join(map(chr, [*range(0x20), 0x7F, 0x9F, 0x61C, 0x200B, 0x2028, 0x202E, 0x2066, 0xFEFF, 0xE0041]))
+HIDDEN = "".join(map(chr, [*range(0x20), 0x7F, 0x9F, 0xAD, 0x61C, 0x180E, 0x200B, 0x2028, 0x202E, 0x2066, 0x206A]))
+HIDDEN += "\ufeff\ufff9\U000e0041"
 SAMPLES = [
     *(
         pages.shown(
@@ -333,6 +335,25 @@ def test_paper_gets_whole_tables_and_no_samples(opened: Opened) -> None:
     opened.tab.emulate_media(media="print")
     assert opened.tab.locator("#samples").is_hidden()
     assert opened.tab.locator("#summary .scroll").evaluate("e => getComputedStyle(e).overflowX") == "visible"
+
+
+def test_names_of_models_are_text_whatever_they_are(browser: Browser, tmp_path: Path) -> None:
+    models = ("constructor", "__proto__", "neither", "a\u202eb")
+    page.write(tmp_path, pages.page(samples=[pages.shown(model=name) for name in models]))
+    with browser.new_page() as tab:
+        tab.goto((tmp_path / page.FILE).as_uri())
+        tab.wait_for_selector("#browser:not([hidden])")
+        assert tab.locator("[name=model] option").all_inner_texts() == ["all", *models[:3], r"a\u202eb"]
+
+
+def test_a_long_choice_says_that_it_is_cut(browser: Browser, tmp_path: Path) -> None:
+    page.write(tmp_path, pages.page(samples=[pages.choosing(-2.0, -1.0, first="a" * 1500)]))
+    with browser.new_page() as tab:
+        tab.goto((tmp_path / page.FILE).as_uri())
+        tab.wait_for_selector("#browser:not([hidden])")
+        tab.click(".rows a")
+        shown = tab.locator(".detail tbody tr").first.locator("td").first
+        assert shown.text_content() == "a" * 200 + " … 1,300 more characters"
 
 
 def test_without_a_script_tables_figures_and_some_samples_are_there(browser: Browser, address: str) -> None:

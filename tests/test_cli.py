@@ -151,7 +151,7 @@ NO_BINARY = make_file("\0\0")
         (["run", "--task", "arithmetik"], None, ["arithmetik", "did you mean 'arithmetic'"]),
         (["run", "--task", "arithmetic/2-digit-adition"], None, ["did you mean '2-digit-addition'"]),
         (["run", "--task", "nowhere.yaml"], None, ["nowhere.yaml", "no such task file"]),
-        (["run", "--task", ","], None, ["found no task"]),
+        (["run", "--task", ","], None, ["--task", "nothing beside a comma"]),
         (["run"], None, ["--task"]),
         (["run", "--task", ADDITION, "--shots", "-1"], None, ["--shots", "-1", "0 to 100,000"]),
         (["run", "--task", ADDITION, "--shots", "9" * 30], None, ["--shots", "0 to 100,000"]),

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,22 @@ def test_text_that_is_no_utf_8_stays_readable(tmp_path: Path) -> None:
     assert table["targets"][0].tolist() == ["\\udc80<script>\x00\u202e"]
 
 
+def test_names_that_are_no_utf_8_are_exported(fruits: Path, tmp_path: Path) -> None:
+    run = tmp_path / os.fsdecode(b"run-\xff")
+    shutil.copytree(fruits / "run", run)
+    described = json.loads((run / "run.json").read_text())
+    for result in described["results"]:
+        result["model"] = "mo\udc80del"
+    (run / "run.json").write_text(json.dumps(described))
+    out = tmp_path / os.fsdecode(b"out-\xff")
+    code, said, err = call("export", str(run), "--out", str(out), "--format", "parquet,lm_eval")
+    assert (code, len(said.splitlines())) == (0, 3), err
+    table = pyarrow.parquet.read_table((out / "samples.parquet").open("rb")).to_pandas()
+    assert set(table["model"]) == {r"mo\udc80del"}
+    [path] = out.rglob("*/0-shot/*/results_*.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["model_name"] == "mo\udc80del"
+
+
 def test_a_scan_adds_what_it_found(fruits: Path, sums: Path, tmp_path: Path) -> None:
     corpus = (str(fruits / "corpus.jsonl"),)
     settings = ScanSettings(tasks=(str(fruits / "fruits.yaml"),), corpus=corpus, ngram=13, out=tmp_path / "scan")
@@ -198,7 +216,10 @@ def test_the_command_says_what_it_wrote(fruits: Path, tmp_path: Path) -> None:
         (["RUN", "--out", "RUN"], "--out: RUN holds a run"),
         (["RUN", "--out", ""], "--out: found an empty text"),
         (["RUN", "--format", "lm_eval", "--scan", "SCAN"], "--scan: adds columns to the table of samples"),
-        (["RUN", "--scan", "RUN"], "not a scan, or damaged"),
+        (["RUN", "--format", "parquet,,"], "--format: found nothing beside a comma in 'parquet,,'"),
+        ([""], "found an empty text, expected the directory of a run"),
+        (["RUN", "--scan", ""], "--scan: found an empty text"),
+        (["RUN", "--scan", "RUN"], "RUN: holds a run, not a scan; give the directory of a scan"),
         (["SCAN"], "SCAN: found no run.json; give a directory that evalkit run has written"),
         ([], "Missing argument"),
     ],

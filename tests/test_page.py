@@ -212,6 +212,18 @@ def test_a_text_of_a_million_characters_is_cut_where_no_script_opens_it() -> Non
     assert "996,000 more characters" in html
 
 
+def test_a_long_choice_is_cut_where_that_is_told() -> None:
+    html = "".join(samples.render([pages.choosing(-2.0, -1.0, first="a" * 1500)]))
+    assert f'<th scope="row">{"a" * 200}<span class="soft"> … 1,300 more characters</span></th>' in html
+
+
+@pytest.mark.parametrize("hidden", ["\xad", "\u180e", "\u206a", "\ufff9"])
+def test_what_nobody_sees_is_written_out(hidden: str) -> None:
+    html = "".join(samples.render([pages.shown(answer=f"a{hidden}b")]))
+    assert hidden not in html
+    assert f"\\{'x' if hidden < chr(0x100) else 'u'}{ord(hidden):0{2 if hidden < chr(0x100) else 4}x}" in html
+
+
 def test_likelihoods_say_which_choice_is_right_and_which_is_likeliest() -> None:
     group = samples.likelihoods(pages.choosing(-2.0, -1.0, -1.5).sample)[0]
     # By the token -2 / 1, -1 / 2, -1.5 / 3: the last two are alike.

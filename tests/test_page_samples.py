@@ -1,3 +1,4 @@
+import tracemalloc
 from hashlib import sha256
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given, settings, strategies
 
 from evalkit.records import Example, Prompt, Sample
 from evalkit.report.content import Page, ShownSample
+from evalkit.report.page import packed as packing
 from evalkit.report.page import page, samples
 from tests import pages
 
@@ -71,6 +73,15 @@ def test_beyond_the_limit_dirty_samples_stay_then_wrong_ones_then_the_first() ->
     assert sum(len(content) for _, content in pages.BLOCK.findall(html)) <= 90_000
     assert f"{len(kept)} of 16 samples" in html
     assert "samples.jsonl has them all" in html
+
+
+def test_texts_of_samples_that_are_left_out_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MEMORY", 1_000_000)
+    tracemalloc.start()
+    packing.pack(pages.shown(f"e{at}", context=f"{at} " + "x" * 500_000) for at in range(40))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000  # characters; all texts together have 20 million
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_runs_are_read_and_the_table_written(tmp_path: Path) -> None:
     assert "other: run on other data than the tasks' own, mine.jsonl." in table.notes
     assert table.sources == ("arithmetic|v1",)
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
-        *("table.md", "table.csv", "table.tex", "index.html")
+        *("table.md", "table.csv", "table.tex", "index.html", "report-files.json")
     }
 
 
@@ -215,7 +215,7 @@ def test_results_that_cannot_be_read_are_reported(tmp_path: Path, broken: dict[s
     content = json.loads((run / "run.json").read_text())
     content["results"][0] |= broken
     (run / "run.json").write_text(json.dumps(content))
-    assert message(tmp_path, run)[1].startswith("a/run.json: holds a result that cannot be read")
+    assert message(tmp_path, run)[1].startswith("a/run.json: holds a result or signature that cannot be read")
 
 
 def test_results_of_earlier_versions_without_the_metrics_form_are_reported(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_results_of_earlier_versions_without_the_metrics_form_are_reported(tmp_p
     (run / "run.json").write_text(json.dumps(content))
     assert message(tmp_path, run) == (
         StorageError,
-        "a/run.json: holds a result that cannot be read; run its command again",
+        "a/run.json: holds a result or signature that cannot be read; run its command again",
     )
 
 

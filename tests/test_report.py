@@ -162,6 +162,22 @@ def test_markdown_keeps_its_shape_under_hostile_text() -> None:
         assert not re.search(r"(?<!\\)[<`*]", row)
 
 
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [  # CommonMark 0.31.2: punctuation alone can be escaped, and underscores count at the edges of words
+        ("__init__ of a_b", r"\_\_init\_\_ of a_b"),
+        ("1. a", r"1\. a"),
+        ("2)", r"2\)"),
+        ("3.5 b", "3.5 b"),
+        ("---", r"\---"),
+        ("-1", "-1"),
+        ("## a", r"\## a"),
+    ],
+)
+def test_markdown_escapes_what_would_be_markup_alone(text: str, escaped: str) -> None:
+    assert markdown.escape(text) == escaped
+
+
 def test_terminal_text_is_ascii_where_the_terminal_is() -> None:
     text = terminal.render(addition_table(), encoding="ANSI_X3.4-1968")
     text.encode("ascii")

@@ -15,10 +15,11 @@ from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
 from evalkit.errors import DataError, UsageError
 from evalkit.models.scripted import ScriptedModel
-from evalkit.records import Cell, Estimate, Marked, Table
+from evalkit.records import Cell, Estimate, Example, Marked, Prompt, Sample, Table
 from evalkit.report import provenance
 from evalkit.report import table as tables
 from evalkit.report.layout import Layout
+from evalkit.report.shown import is_right
 from evalkit.report_command import Wanted
 from evalkit.run import run
 from evalkit.settings import Settings
@@ -131,6 +132,24 @@ def test_samples_are_those_of_the_runs_with_what_the_scan_says(folder: Path) -> 
         assert each.is_right is (each.sample.statistics["exact_match"] == (1.0,))
 
 
+@pytest.mark.parametrize(
+    ("statistics", "expected"),
+    [
+        ({"exact_match": (1.0,)}, True),
+        ({"f1": (0.0,)}, False),
+        ({"f1": (0.5,)}, None),
+        ({"words": (1.0,)}, None),  # one word is neither
+        ({"brier_score": (0.0,)}, None),  # the best there is
+        ({"target_perplexity": (0.0,), "greedy_match": (1.0,)}, True),
+    ],
+)
+def test_right_is_what_a_metric_says_whose_higher_scores_are_better(
+    statistics: dict[str, tuple[float, ...]], expected: bool | None
+) -> None:
+    sample = Sample("t", 0, Example("e", {}, ("x",)), Prompt("Q:", (), 0, 1, 9), (), statistics)
+    assert is_right(sample) is expected
+
+
 def test_without_a_scan_samples_are_neither_clean_nor_dirty(folder: Path) -> None:
     assert {each.is_dirty for each in report_command.page(wanted(folder, "good")).samples} == {None}
 
@@ -209,7 +228,7 @@ def test_many_signatures_are_notes(folder: Path, tmp_path: Path) -> None:
 def test_only_the_forms_asked_for_are_written(folder: Path, tmp_path: Path) -> None:
     code, printed, _ = call("report", str(folder / "good"), "--format", "csv", "--out", str(tmp_path / "out"))
     assert code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.csv"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"table.csv", "report-files.json"}
     assert printed.splitlines()[-1] == f"files: {tmp_path / 'out'}"
 
 
@@ -217,6 +236,25 @@ def test_siunitx_and_plusminus_are_asked_for_by_flags(folder: Path, tmp_path: Pa
     flags = ("--latex", "siunitx", "--interval", "plusminus", "--out", str(tmp_path / "out"))
     assert call("report", str(folder / "good"), *flags)[0] == 0
     assert "S[table-format=" in (tmp_path / "out" / "table.tex").read_text()
+
+
+def test_files_that_a_report_no_longer_makes_are_removed(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report_command.report(wanted(folder, "good", scans=(folder / "scan",)), out=out)
+    before = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+    (out / "contamination-9.csv").write_text("a stranger's")
+    (out / "contamination.tex").write_text("changed by hand")
+    report_command.report(wanted(folder, "good"), out=out, forms=("csv",))
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*")}
+    assert left == {"table.csv", "report-files.json", "contamination-9.csv", "contamination.tex"}
+    assert {"index.html", "contamination.csv", "figures/score-by-shots.pdf"} <= {path.as_posix() for path in before}
+
+
+@pytest.mark.parametrize("listed", ["", "[]", "{}", '{"files": {"../x.csv": "0"}}', '{"files": {"/etc/x.csv": "0"}}'])
+def test_a_list_of_files_that_no_report_wrote_is_refused(folder: Path, tmp_path: Path, listed: str) -> None:
+    (tmp_path / "report-files.json").write_text(listed)
+    assert "remove it or choose another --out" in refused(str(folder / "good"), "--out", str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["report-files.json"]
 
 
 def test_without_out_tables_are_printed_and_nothing_is_written(folder: Path) -> None:
@@ -263,7 +301,7 @@ def test_a_metric_may_be_chosen(folder: Path) -> None:
         (("--format", "csv"), "--format: found no --out, expected the directory of the files"),
         (("--latex", "plain"), "--latex: found no --out"),
         (("--format", "docx", "--out", "x"), "--format: unknown form 'docx'"),
-        (("--format", ",", "--out", "x"), "--format: found no form"),
+        (("--format", "", "--out", "x"), "--format: found no form"),
         (("--latex", "tabu", "--out", "x"), "--latex: found 'tabu', expected plain or siunitx"),
         (("--published", "--rows", "models"), "--published: has a layout of its own"),
         (("--published",), "expected one that Table H.1 has scores of"),
@@ -273,6 +311,39 @@ def test_a_metric_may_be_chosen(folder: Path) -> None:
 )
 def test_flags_that_cannot_be_carried_out_are_refused(folder: Path, flags: tuple[str, ...], said: str) -> None:
     assert said in refused(str(folder / "good"), *flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("",), "RUN: found an empty text, expected the directory of a run"),
+        (("RUN", "--scan", ""), "--scan: found an empty text, expected the directory of a scan"),
+        (("RUN", "--out", ""), "--out: found an empty text"),
+        (("RUN", "--scan", "RUN"), "good: holds a run, not a scan; give the directory of a scan"),
+        (("RUN", "--out", "x", "--format", "html,,"), "--format: found nothing beside a comma in 'html,,'"),
+        (("RUN", "--out", "x", "--latex", ""), "--latex: found ''"),
+        (("RUN", "--scan", "SCAN", "--measure", ""), "--measure: unknown measure ''"),
+        (("RUN", "--scan", "SCAN", "--measure", "ngram-ratio(n=1001)"), "found n=1001, expected 1000 or less"),
+    ],
+)
+def test_empty_names_and_wrong_places_are_refused(
+    folder: Path, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places = {"RUN": str(folder / "good"), "SCAN": str(folder / "scan")}
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(*(places.get(each, each) for each in arguments))
+    assert not list(tmp_path.iterdir())
+
+
+def test_signatures_that_are_no_text_are_told(folder: Path, tmp_path: Path) -> None:
+    described = json.loads((folder / "good" / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(described | {"signatures": [1]}))
+    assert "holds a result or signature that cannot be read" in refused(str(tmp_path))
+
+
+def test_a_run_given_twice_is_named_as_it_was_typed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert refused("good", "./good").startswith("error: good: given twice")
 
 
 def test_flags_of_contamination_need_a_scan(folder: Path) -> None:

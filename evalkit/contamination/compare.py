@@ -17,6 +17,7 @@ from evalkit.contamination.comparison import Aggregation
 from evalkit.contamination.lm_eval_samples import logged_mean, read_lm_eval
 from evalkit.errors import DataError, TaskError, UsageError
 from evalkit.records import Comparison, Sample, Split, Table
+from evalkit.report import earlier
 from evalkit.report import files as report
 from evalkit.report.content import Page
 from evalkit.report.figures import dose as doses
@@ -70,7 +71,8 @@ def compare(
         figures=report_figures.of_comparison(found.rows, relative=relative),
         passages=passages.load(scan),
     )
-    report.write(directory, page)
+    with earlier.replacing(directory) as written:
+        written.extend(report.write(directory, page))
     atomic.write(directory / FILE, [json.dumps(_fields(found.rows, found.signatures), ensure_ascii=False), "\n"])
     return found
 

@@ -148,11 +148,22 @@ def stored_settings(directory: Path) -> dict[str, Any]:  # Any: the fields' own
 
 def holds_scan(directory: Path) -> bool:
     """Whether a directory is that of a scan, finished or not."""
+    return _described(directory).get("kind") == KIND
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether a directory is that of a run, finished or not."""
+    described = _described(directory)
+    return "kind" not in described and "settings" in described
+
+
+def _described(directory: Path) -> dict[str, Any]:  # Any: JSON
+    """Read run.json; nothing where there is none, or it is damaged."""
     try:
         described = json.loads((directory / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(described, dict) and described.get("kind") == KIND
+        return {}
+    return described if isinstance(described, dict) else {}
 
 
 def _fields(settings: object) -> dict[str, Any]:  # Any: the fields' own

@@ -21,6 +21,7 @@ from evalkit.contamination.substrings import Gpt4
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 
+MOST_WORDS = 1000  # of an n-gram, as of a scan's --ngram
 PREFIX = 10  # words at the front of a span that may not differ (Llama 2, A.6)
 
 
@@ -105,6 +106,8 @@ def check(measure: Measure, *, stored: int) -> None:
     """Raise UsageError where a measure has impossible settings, or counts runs shorter than the `stored` words."""
     if measure.n is None:
         return
+    if measure.n > MOST_WORDS:
+        raise UsageError(f"{tag(measure)}: found n={measure.n}, expected {MOST_WORDS} or less")
     if isinstance(measure, Llama2) and measure.n < PREFIX:
         raise UsageError(f"{tag(measure)}: found n={measure.n}, expected {PREFIX} or more")
     if isinstance(measure, Llama2) and measure.skip > SKIPS:
@@ -345,14 +348,18 @@ def _settings(name: str, given: str) -> dict[str, Any]:  # Any: whole numbers an
         key, _, value = (part.strip() for part in each.partition("="))
         if key not in known:
             raise UsageError(f"--measure {name}: unknown setting {key!r}; {suggest(key, known)}")
+        if key in settings:
+            raise UsageError(f"--measure {name}: found {key} twice; give it once")
         if isinstance(known[key], bool):
             if value not in ("true", "false"):
                 raise UsageError(f"--measure {name}: found {key}={value}, expected true or false")
             settings[key] = value == "true"
-        elif re.fullmatch(r"[0-9]+", value) and (int(value) or key == "skip"):
+        elif re.fullmatch(r"[0-9]{1,9}", value) and (int(value) or key == "skip"):
             settings[key] = int(value)
         else:
-            raise UsageError(f"--measure {name}: found {key}={value}, expected a whole number above 0")
+            raise UsageError(
+                f"--measure {name}: found {key}={value}, expected a whole number above 0 of nine digits at most"
+            )
     return settings
 
 

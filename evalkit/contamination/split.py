@@ -42,6 +42,8 @@ class Stored:
 
 def load(directory: Path) -> Stored:
     """Read a scan's directory; StorageError where there is no finished scan."""
+    if directories.holds_run(directory):
+        raise StorageError(f"{directory}: holds a run, not a scan; give the directory of a scan")
     try:
         described = json.loads((directory / directories.FILE).read_text(encoding="utf-8"))
         if described["kind"] != directories.KIND or "signature" not in described:

@@ -15,8 +15,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spr
 def render(table: Table) -> str:
     """Write one line a row, in the columns of `columns`; an absent cell is empty.
 
-    Text that a spreadsheet would take for a formula has an apostrophe before it. Notes are left out, since readers of
-    CSV would take them for rows; run.json beside the file has the signatures.
+    Text that a spreadsheet would take for a formula has an apostrophe before it. Notes and sources are left out, since
+    readers of CSV would take them for rows; all other forms have them.
     """
     found = typed.columns(table)
     lines = [_line([column.name for column in found])]

@@ -26,8 +26,11 @@ def render(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Escape what Markdown, or the HTML in it, would take for markup; a line break becomes a space."""
-    escaped = re.sub(r"([\\`*~<>|&$\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
-    return re.sub(r"^([#+-]|\d+[.)])(?=\s)", r"\\\1", escaped)
+    # Underscores mark up at the edges of words alone, all that stand there together.
+    marks = re.compile(r"[\\`*~<>|&$\[\]]|\b_+|_+\b")
+    escaped = marks.sub(lambda found: "".join(f"\\{each}" for each in found[0]), " ".join(text.split()))
+    escaped = re.sub(r"^([#+]+(?=\s|$)|-(?=[\s-]|$))", r"\\\1", escaped)
+    return re.sub(r"^(\d+)(?=[.)](?:\s|$))", r"\1\\", escaped)  # of `1.` only the point can be escaped
 
 
 def _cell(cell: Cell, intervals: tables.Intervals) -> str:

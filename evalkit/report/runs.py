@@ -26,8 +26,8 @@ class Run:
 
 def read(paths: Sequence[Path]) -> tuple[Run, ...]:
     """Read finished runs; DataError where there is no such run or one is given twice, StorageError for damaged ones."""
-    twice = [path for path, number in Counter(path.resolve() for path in paths).items() if number > 1]
-    if twice:
+    places = Counter(path.resolve() for path in paths)
+    if twice := [path for path in paths if places[path.resolve()] > 1]:
         raise DataError(f"{twice[0]}: given twice, expected runs that differ; name it once")
     found = [_read(path) for path in paths]
     clashes = Counter(key for run in found for key in {_key(each) for each in run.results})
@@ -51,9 +51,11 @@ def _read(path: Path) -> Run:
     described = stored.described(path)
     try:
         results = tuple(_result(fields) for fields in described["results"])
+        if not all(isinstance(line, str) for line in described["signatures"]):
+            raise TypeError("found another type")
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(
-            f"{path / stored.FILE}: holds a result that cannot be read; run its command again"
+            f"{path / stored.FILE}: holds a result or signature that cannot be read; run its command again"
         ) from error
     return Run(path, results[0].model, described, results)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evalkit import stored
 from evalkit.records import Sample, Split
+from evalkit.report import direction
 from evalkit.report.content import ShownSample
 from evalkit.report.runs import Run
 
@@ -34,6 +35,13 @@ class Samples:
 
 
 def is_right(sample: Sample) -> bool | None:
-    """Tell whether the first metric of one number an example calls it right; None where it is neither."""
-    scores = [values[0] for values in sample.statistics.values() if len(values) == 1]
+    """Tell whether the first metric of one number an example calls it right; None where it is neither.
+
+    Of a metric whose lower scores are better, or neither, no number says so: 1 may be one word, or the worst.
+    """
+    scores = [
+        values[0]
+        for spec, values in sample.statistics.items()
+        if len(values) == 1 and direction.of(spec) == direction.HIGHER
+    ]
     return bool(scores[0]) if sample.prompt is not None and scores and scores[0] in {0.0, 1.0} else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from html import escape
 
-# C0 and C1 controls but tab and line feed, marks of direction, spaces without width, line separators, tags, and halves
-# of surrogate pairs. samples.js has the same set.
+# C0 and C1 controls but tab and line feed, soft hyphens, marks of direction, spaces without width, line separators,
+# marks of annotations, tags, and halves of surrogate pairs. samples.js has the same set.
 HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
-    "\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 MOST_SHOWN = 4_000  # characters of a text that is in the page as HTML
 
@@ -24,11 +24,11 @@ def plain(value: str) -> str:
     return HIDDEN.sub(lambda found: written(found[0]), escape(value))
 
 
-def cut(value: str) -> str:
-    """Escape a text, cut where it is very long."""
-    left_out = len(value) - MOST_SHOWN
+def cut(value: str, *, most: int = MOST_SHOWN) -> str:
+    """Escape a text, cut where it has more than `most` characters, which is told."""
+    left_out = len(value) - most
     more = f'<span class="soft"> … {left_out:,} more characters</span>' if left_out > 0 else ""
-    return text(value[:MOST_SHOWN]) + more
+    return text(value[:most]) + more
 
 
 def preformatted(value: str) -> str:

@@ -11,7 +11,7 @@ import zlib
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalkit.report.content import ShownSample
 from evalkit.report.page import samples
@@ -84,7 +84,6 @@ def pack(shown: Iterable[ShownSample], *, limit: int = LIMIT) -> Packed:
 
 
 def _entries(shown: Iterable[ShownSample]) -> Iterator[_Entry]:
-    known: dict[str, str] = {}  # equal segments are one string in memory
     for each in shown:
         sample = each.sample
         parts, own = samples.segments(sample)
@@ -95,7 +94,7 @@ def _entries(shown: Iterable[ShownSample]) -> Iterator[_Entry]:
                 *(samples.outcome(each), samples.scanned(each)),
             ),
             snippets=(_snippet(_longest_line(parts[len(parts) - own :])), _snippet(_answer(each))),
-            segments=tuple(known.setdefault(part, part) for part in parts),
+            segments=tuple(parts),
             own=own,
             details=_details(each),
         )
@@ -105,8 +104,10 @@ def _choose(entries: Iterable[_Entry], *, budget: int) -> _Chosen:
     """Keep entries whose distinct texts have at most `budget` characters."""
     kept: tuple[list[tuple[int, _Entry]], ...] = ([], [], [])
     uses: Counter[str] = Counter()
+    known: dict[str, str] = {}  # equal segments are one string in memory, as long as an entry has them
     size = left_out = 0
-    for place, entry in enumerate(entries):
+    for place, found in enumerate(entries):
+        entry = replace(found, segments=tuple(known.setdefault(segment, segment) for segment in found.segments))
         kept[entry.rank].append((place, entry))
         size += _own_size(entry) + sum(len(segment) for segment in dict.fromkeys(entry.segments) if not uses[segment])
         uses.update(entry.segments)
@@ -116,9 +117,9 @@ def _choose(entries: Iterable[_Entry], *, budget: int) -> _Chosen:
             gone = [segment for segment in dict.fromkeys(dropped.segments) if not uses[segment]]
             size -= _own_size(dropped) + sum(map(len, gone))
             for segment in gone:
-                del uses[segment]
+                del uses[segment], known[segment]
             left_out += 1
-    in_order = sorted((found for rank in kept for found in rank), key=lambda found: found[0])
+    in_order = sorted((each for rank in kept for each in rank), key=lambda each: each[0])
     return _Chosen(tuple(entry for _, entry in in_order), size, left_out)
 
 

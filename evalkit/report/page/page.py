@@ -103,8 +103,9 @@ def _samples(data: Packed, few: list[ShownSample]) -> Iterator[str]:
     if data.left_out:
         yield f'<p class="soft">{data.count:,} of {data.count + data.left_out:,} samples, as many as fit into a page: '
         yield "dirty ones first, then wrong ones. samples.jsonl has them all.</p>\n"
-    yield f'<div id="few"><p class="soft">One of each outcome for every task and number of shots, of {data.count:,} '
-    yield "samples. Where scripts run, all can be searched here; samples.jsonl has them too.</p>\n"
+    yield '<div id="few"><p class="soft">One of each outcome for every task and number of shots, '
+    yield f"{samples.MOST_FEW} at most, of {data.count:,} samples. "
+    yield "Where scripts run, all can be searched here; samples.jsonl has them too.</p>\n"
     yield from samples.render(few)
     yield f"</div>\n{_read('browser.html')}"
 

@@ -3,12 +3,13 @@
 (() => {
   const PAGE = 50; // samples in a list
   const CUT = 20000; // characters of a text that are shown at first
+  const CHOICE = 200; // characters of a choice beside its likelihood, as in samples.py
   const SIGNS = { right: "✓", wrong: "✗", neither: "–" };
-  const LABELS = { neither: "neither right nor wrong" };
+  const label = (outcome) => (outcome === "neither" ? "neither right nor wrong" : outcome);
   // Spaces, tabs and line breaks; what is hidden or turns text round, as in markup.py; and the text between.
   const HIDDEN =
-    "\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff" +
-    "\\u{d800}-\\u{dfff}\\u{e0000}-\\u{e007f}";
+    "\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e" +
+    "\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\u{d800}-\\u{dfff}\\u{e0000}-\\u{e007f}";
   const PIECES = new RegExp(`( +)|(\\t)|(\\n)|([${HIDDEN}])|[^ \\t\\n${HIDDEN}]+`, "gu");
   const ALL_HIDDEN = new RegExp(`[${HIDDEN}]`, "gu");
 
@@ -90,7 +91,8 @@
     };
     for (const select of form.querySelectorAll("select")) {
       const options = values[select.name];
-      select.append(...options.map((value) => make("option", { value }, LABELS[value] ?? String(value))));
+      const shown = select.name === "outcome" ? label : (value) => visible(String(value));
+      select.append(...options.map((value) => make("option", { value }, shown(value))));
       select.parentElement.hidden = options.length < 2;
     }
   }
@@ -132,9 +134,9 @@
   function makeRow(at) {
     const { columns, names } = state.index;
     const outcome = facet("outcome", at);
-    const sign = make("span", { className: `sign ${outcome}`, title: LABELS[outcome] ?? outcome }, SIGNS[outcome]);
+    const sign = make("span", { className: `sign ${outcome}`, title: label(outcome) }, SIGNS[outcome]);
     sign.setAttribute("role", "img");
-    sign.setAttribute("aria-label", LABELS[outcome] ?? outcome);
+    sign.setAttribute("aria-label", label(outcome));
     const about = [facet("task", at), count(columns.shots[at], "shot"), columns.id[at]];
     if (names.model.length > 1) about.unshift(facet("model", at));
     const isDirty = facet("scanned", at) === "dirty";
@@ -224,11 +226,16 @@
     return title;
   }
 
+  function shortened(text) {
+    const left = text.length - CHOICE;
+    return left > 0 ? `${text.slice(0, CHOICE)} … ${left.toLocaleString("en")} more characters` : text;
+  }
+
   // Text, likelihoods, and what is to be said of them, where there is anything.
   function likelihoodTable(lines) {
     const width = lines.some((line) => line[4]) ? 5 : 4;
     const cell = (tag, text, column) =>
-      make(tag, { className: column > 0 && column < 4 ? "number" : "" }, visible(text.slice(0, 200)));
+      make(tag, { className: column > 0 && column < 4 ? "number" : "" }, visible(shortened(text)));
     const row = (tag, texts) => make("tr", {}, ...texts.slice(0, width).map((text, column) => cell(tag, text, column)));
     const head = make("thead", {}, row("th", ["text", "nats", "nats a token", "tokens", "remark"]));
     const table = make("table", {}, head, make("tbody", {}, ...lines.map((line) => row("td", line))));
@@ -274,7 +281,7 @@
     return [
       make("div", { className: "bar" }, title, steps()),
       list([
-        ["answer", LABELS[outcome] ?? outcome],
+        ["answer", label(outcome)],
         ["task", visible(facet("task", at))],
         ["model", visible(facet("model", at))],
         ["shots", String(columns.shots[at])],

@@ -12,7 +12,7 @@ from evalkit.metrics.choice import likeliest
 from evalkit.records import Completion, LogProb, Response, Sample
 from evalkit.report import table as tables
 from evalkit.report.content import ShownSample
-from evalkit.report.page.markup import preformatted, text
+from evalkit.report.page.markup import cut, preformatted, text
 
 Outcome: TypeAlias = Literal["right", "wrong", "neither"]
 Scanned: TypeAlias = Literal["dirty", "clean", "unscanned"]
@@ -20,6 +20,7 @@ Scanned: TypeAlias = Literal["dirty", "clean", "unscanned"]
 BREAK = "\n\n"  # between the segments of a prompt, which demonstrations share
 LEAST = 4  # characters of a field that tells the question from what precedes it
 SHORT = 12  # characters of a segment that is hardly a question, such as `A:`
+MOST_OF_CHOICE = 200  # characters of a choice beside its likelihood
 MOST_FEW = 60  # samples in the page as HTML
 ACCURACIES = ("accuracy", "partial_accuracy")
 SIGNS = {"right": "✓", "wrong": "✗", "neither": "–"}
@@ -206,7 +207,7 @@ def _likelihood_table(group: Likelihoods) -> Iterator[str]:
     for row, remark in zip(group.rows, said, strict=True):
         cells = "".join(f'<td class="number">{number}</td>' for number in numbers(row))
         cells += f"<td>{remark}</td>" if any(said) else ""
-        yield f'<tr><th scope="row">{text(row.text[:200])}</th>{cells}</tr>'
+        yield f'<tr><th scope="row">{cut(row.text, most=MOST_OF_CHOICE)}</th>{cells}</tr>'
     yield "</tbody></table></div>"
 
 

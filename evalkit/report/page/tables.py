@@ -84,7 +84,7 @@ def _value(content: Content) -> str:
     number = content.value if isinstance(content, Estimate) else content
     if number is None:
         return " data-missing"
-    return "" if isinstance(number, str) or not math.isfinite(number) else f' data-value="{number!r}"'
+    return "" if isinstance(number, str | bool) or not math.isfinite(number) else f' data-value="{number!r}"'
 
 
 def _shown(cell: Cell, column: _Column) -> str:
