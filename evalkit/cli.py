@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperGroup
 
-from evalkit import cli_contamination, cli_export, cli_results
+from evalkit import cli_contamination, cli_export, cli_results, cli_study
 from evalkit.cli_flags import (
     ByFlag,
     ColumnsFlag,
@@ -65,7 +65,7 @@ app = typer.Typer(
 
 COMMANDS = (
     *("run", "prompt", "scan", "split", "compare", "scrub", "sketch", "ask"),
-    *("diff", "report", "export", "generate", "train", "tasks", "models"),
+    *("diff", "report", "export", "study", "generate", "train", "tasks", "models"),
 )
 
 Load: TypeAlias = "Callable[..., LanguageModel]"  # as evalkit.models.load.load
@@ -272,6 +272,7 @@ def train(
 
 
 app.add_typer(cli_contamination.scan_app, name="scan")
+app.add_typer(cli_study.app, name="study")
 for command in (
     cli_contamination.split,
     cli_contamination.compare,

@@ -13,10 +13,11 @@ MODULES = {
 MAIN_PATHS = {
     *("evalkit.run", "evalkit.preview", "evalkit.contamination.scan", "evalkit.contamination.compare"),
     *("evalkit.diff", "evalkit.report_command", "evalkit.report_scans"),
+    *("evalkit.articles.build", "evalkit.articles.corpus", "evalkit.articles.report"),
 }
 TOP = {
     *("evalkit.cli", "evalkit.cli_contamination", "evalkit.cli_results", "evalkit.cli_flags", "evalkit.cli_output"),
-    *("evalkit.cli_export", "evalkit.__main__"),
+    *("evalkit.cli_export", "evalkit.cli_study", "evalkit.__main__"),
 }
 LONGEST = 450
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,15 @@ from evalkit.report.content import Provenance
 from evalkit.report.table import clean
 
 LEFT_OUT = ("signatures", "signature", "results", "notes", "kind")  # shown elsewhere
-UNSAID = {"run": ("call_tokens", "out"), "scan": ("workers", "shard")}  # settings that change nothing
-FLAGS = {"tasks": "task", "is_edited": "edited", "with_substrings": "substrings"}  # where they differ from settings
-REPEATED = ("corpus",)
+# Settings that change nothing.
+UNSAID = {"run": ("call_tokens", "out"), "scan": ("workers", "shard"), "study build": ("out",)}
+FLAGS = {
+    "tasks": "task",
+    "models": "model",
+    "is_edited": "edited",
+    "with_substrings": "substrings",
+}  # where they differ from settings
+REPEATED = ("corpus", "given")
 
 
 def read(directory: Path, kinds: Mapping[str, type[Any]]) -> Provenance:  # Any: dataclasses of settings
@@ -35,22 +41,29 @@ def read(directory: Path, kinds: Mapping[str, type[Any]]) -> Provenance:  # Any:
             files = given.pop("corpus", [])
             given["read"] = {"files": len(files), **given.get("read", {})}
         signatures = [described["signature"]] if kind == "scan" else described["signatures"]
-        return Provenance(
-            name=clean(directory.resolve().name),
-            command=command(kind, described["settings"], kinds[kind]),
-            settings={clean(name): clean(value) for name, value in _flat(given)},
-            signatures=tuple(map(clean, signatures)),
-        )
+        return of(directory, given, command=command(kind, described["settings"], kinds[kind]), signatures=signatures)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); run its command again") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path}: damaged; run its command again") from error
 
 
+def of(
+    directory: Path, given: Mapping[str, Any], *, command: str, signatures: Iterable[str]
+) -> Provenance:  # Any: JSON
+    """Put what is known of how a directory was made into one record, safe to be shown."""
+    return Provenance(
+        name=clean(directory.resolve().name),
+        command=command,
+        settings={clean(name): clean(value) for name, value in _flat(given)},
+        signatures=tuple(map(clean, signatures)),
+    )
+
+
 def command(name: str, settings: Mapping[str, Any], kind: type[Any]) -> str:  # Any: JSON, a dataclass
     """Write the command line that has these settings; those that are as usual are left out."""
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    words = ["evalkit", name]
+    words = ["evalkit", *name.split()]
     for key, value in settings.items():
         is_usual = value is None or value is False or value == [] or value == _plain(defaults.get(key))
         if key in UNSAID[name] or is_usual:

@@ -84,7 +84,7 @@ def by_size(results: Sequence[Result], *, parameters: Mapping[str, float]) -> Fi
         for axes, row in zip(found, rows, strict=True):
             shown = [each for one in (rows if shares else [row]) for each in _scores(one)]
             panels.anchor(axes, shown, is_proportion=row.points[0].result.is_proportion)
-        _size_axis(found[0], sizes, inches=width / panels.columns(len(rows)) - 0.5)
+        size_axis(found[0], sizes, inches=width / panels.columns(len(rows)) - 0.5)
         drawn.supxlabel("parameters (log scale)")
         drawn.legend(handles=_keys(rows, models, parameters), loc="outside upper left", ncols=2)
         return _finished(drawn, rows, results, parameters)
@@ -153,7 +153,7 @@ def _draw(axes: Axes, row: Row, *, models: Sequence[str], span: float) -> None:
             )
 
 
-def _size_axis(axes: Axes, sizes: Sequence[float], *, inches: float) -> None:
+def size_axis(axes: Axes, sizes: Sequence[float], *, inches: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))
