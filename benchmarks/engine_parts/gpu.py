@@ -25,6 +25,7 @@ from engine_parts.workloads import TOKENS, Workload, arithmetic, choices, prompt
 from evalkit.decoder.checkpoint import Checkpoint
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.engine import DecoderModel
+from evalkit.decoder.graphs import UNRECORDED, Steps
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.records import Completion, Generate, LogLikelihood, Request
@@ -84,6 +85,8 @@ def measure_all(parts: Sequence[str], *, rounds: int, is_pretended: bool, is_qui
     if {"prefill", "decode", "lm_eval"} & set(parts):
         with tempfile.TemporaryDirectory() as folder:
             twins = make(plan.shape, Path(folder), tokenizer=tokenizer, device=device, dtype=DTYPE)
+            if is_pretended:
+                pretend(twins.ours)
             if "prefill" in parts:
                 for rows in plan.prefills:
                     prefill(twins, plan, ceilings, rows=rows, rounds=rounds)
@@ -104,6 +107,21 @@ def measure_all(parts: Sequence[str], *, rounds: int, is_pretended: bool, is_qui
         torch.cuda.empty_cache()
     if "banded" in parts:
         banded(plan, tokenizer, ceilings, device, rounds=rounds)
+
+
+def pretend(model: DecoderModel) -> None:
+    """Let answers grow by the steps that a GPU would take, unrecorded."""
+    model._decoder.steps = Steps(model._decoder)
+
+
+def recordings(model: DecoderModel) -> str:
+    """Say how the steps of answers were carried out."""
+    steps = model._decoder.steps
+    if steps is None:
+        return "each step launched anew"
+    if steps.refusal is not None:
+        return f"no step could be recorded: {steps.refusal}"
+    return f"{steps.recorded} steps recorded" if steps.recorded else "steps in place, none recorded"
 
 
 def prefill(twins: Twins, plan: Plan, ceilings: Ceilings, *, rows: int, rounds: int) -> None:
@@ -158,7 +176,8 @@ def decode(twins: Twins, plan: Plan, ceilings: Ceilings, *, rows: int, rounds: i
         f"{twins.ours.name}, decode of {plan.new} after {plan.prompt}, batch {rows}: {rows / own:,.0f} tokens/s, "
         f"generate with a static cache {rows / step:,.0f}, ratio {step / own:.2f}; {'; '.join(goals)}\n"
         f"    a step: {cost.share(own, ceilings)}, {share:.0%} of the copy's rate; whole answers {seconds:.2f} s "
-        f"against {theirs['long']:.2f} s; {equal} of {count} texts equal in bfloat16",
+        f"against {theirs['long']:.2f} s; {equal} of {count} texts equal in bfloat16; "
+        f"{recordings(twins.ours)}",
         flush=True,
     )
 
@@ -174,6 +193,8 @@ def own_step(
         assert isinstance(response, Completion)
         if response.tokens < plan.new:
             print(f"    an answer ended after {response.tokens} of {plan.new} tokens, which flatters the figure")
+    for _ in range(UNRECORDED + 1):  # so that no recording is made while time is taken
+        model.answer(asked[2])
     sides = {"long": lambda: model.answer(asked[plan.new]), "short": lambda: model.answer(asked[2])}
     seconds = alternate(sides, rounds=rounds, device=device)
     return (seconds["long"] - seconds["short"]) / (plan.new - 2), seconds["long"]
@@ -190,6 +211,9 @@ def banded(plan: Plan, tokenizer: Tokenizer, ceilings: Ceilings, device: torch.d
         name: engine(config, weights, tokenizer, name=name)
         for name, config in (("banded", alternating), ("dense", DecoderConfig(**values)))
     }
+    if device.type == "cpu":
+        for model in models.values():
+            pretend(model)
     rows = plan.prefills[-1]
     texts = prompts(rows, tokens=plan.window - 1, kind=tokenizer)
     asked: list[Request] = [LogLikelihood(text, " yes") for text in texts]
@@ -217,6 +241,7 @@ def banded(plan: Plan, tokenizer: Tokenizer, ceilings: Ceilings, device: torch.d
         for name, model in models.items():
             share = cost(model._decoder.config).share(found[name], ceilings)
             print(f"    {name:<7} {1000 * found[name]:9.2f} ms, {share}", flush=True)
+    print(*(f"    {name}: {recordings(model)}" for name, model in models.items()), sep="\n", flush=True)
 
 
 def random_weights(config: DecoderConfig, device: torch.device) -> dict[str, torch.Tensor]:

@@ -7,12 +7,13 @@ Shapes: B batch, H heads, G heads of keys and values, T and Q queries, S keys, D
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evalkit.decoder import fused
+from evalkit.decoder import fused, varlen
 
 CAPPED_QUERIES = 256  # whose scores are in memory at a time, where they are capped
 
@@ -53,10 +54,48 @@ def attend(
     if not is_whole or scores.cap is not None:
         mask = visible_from(last, key.shape[2], band=band)
         return attend_masked(query, key, value, mask=mask, scores=scores)
+    if band is not None and query.shape[2] > band and varlen.fits(query):
+        return attend_in_rows(query, key, value, band=band, scale=scores.scale)
     key, value = spread(key, query), spread(value, query)
     if band is None or query.shape[2] <= band:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scores.scale)
     return attend_in_band(query, key, value, band=band, scale=scores.scale)
+
+
+def attend_packed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    starts: Tensor,
+    longest: int,
+    band: int | None,
+    scale: float | None,
+) -> Tensor:
+    """Attend causally within sequences that lie end to end: from (N, H, D) to keys and values (N, G, D).
+
+    They begin at `starts` (sequences + 1, int32, the last is N), and the longest has so many tokens. Nothing is padded
+    where the device has a kernel for it; elsewhere one is computed after the other.
+    """
+    if varlen.fits(query):
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        return varlen.attend(query, key, value, starts=starts, longest=longest, band=band, scale=scale)
+    parts = []
+    for begin, end in pairwise(starts.tolist()):
+        some = (x[begin:end].transpose(0, 1)[None] for x in (query, key, value))  # (1, H or G, T, D)
+        parts.append(attend(*some, band=band, scores=Scores(scale))[0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+def attend_in_rows(query: Tensor, key: Tensor, value: Tensor, *, band: int, scale: float | None) -> Tensor:
+    """Attend within a band from (B, H, T, D) as if the rows lay end to end."""
+    batch, _, tokens, _ = query.shape
+    starts = torch.arange(0, (batch + 1) * tokens, tokens, device=query.device, dtype=torch.int32)
+    laid = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))  # (B T, H or G, D)
+    mixed = attend_packed(*laid, starts=starts, longest=tokens, band=band, scale=scale)
+    return mixed.view(batch, tokens, *mixed.shape[1:]).transpose(1, 2)
 
 
 def attend_in_band(query: Tensor, key: Tensor, value: Tensor, *, band: int, scale: float | None) -> Tensor:
@@ -116,6 +155,38 @@ def attend_masked(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | N
     if scores.cap is not None:
         return _attend_capped(query, key, value, mask=mask, scores=scores)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scores.scale)
+
+
+def attend_one(
+    query: Tensor,
+    own: tuple[Tensor, Tensor],
+    *,
+    bias: Tensor,
+    scores: Scores,
+    prefix: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Attend from a token a row (B, H, 1, D) to own keys and values (B, G, S, D) and to shared ones (1, G, P, D).
+
+    The bias (B, 1, 1, P + S), 0 or minus infinity, is added to the scores. Nothing here depends on numbers that lie on
+    the device, so that the work can be recorded and done again.
+    """
+    batch, heads, _, size = query.shape
+    groups = own[0].shape[1]
+    folded = query.reshape(batch, groups, -1, size)  # (B, G, F, D): the queries that share a head of keys
+    if prefix is None and scores.cap is None:
+        mixed = F.scaled_dot_product_attention(folded, *own, attn_mask=bias, scale=scores.scale)
+        return mixed.reshape(batch, heads, 1, size)
+    made = _made(folded, own[0], None, scores)  # (B, G, F, S)
+    if prefix is None:
+        return ((made + bias).softmax(dim=-1).to(query.dtype) @ own[1]).reshape(batch, heads, 1, size)
+    key, value = prefix
+    together = folded.transpose(0, 1).reshape(1, groups, -1, size)  # as if the rows' queries were one row's
+    shared = _made(together, key, None, scores).view(groups, batch, -1, key.shape[2]).transpose(0, 1)
+    shares = (torch.cat([shared, made], dim=-1) + bias).softmax(dim=-1).to(query.dtype)
+    of_prefix, of_own = torch.split(shares, [key.shape[2], own[0].shape[2]], dim=-1)
+    mixed = of_prefix.transpose(0, 1).reshape(1, groups, -1, key.shape[2]) @ value  # (1, G, B F, D)
+    both = mixed.view(groups, batch, -1, size).transpose(0, 1) + of_own @ own[1]
+    return both.reshape(batch, heads, 1, size)
 
 
 def attend_after_prefix(

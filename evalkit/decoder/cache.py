@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,21 @@ class Layout:
     positions: Tensor  # (B, T) of the new tokens
     column_positions: Tensor  # (B, S) of all tokens of a row, the new ones last
     seen: Tensor  # (B, T, S)
+
+
+class Past(Protocol):
+    """What the new tokens of a forward follow, and where their keys and values are put."""
+
+    def positions(self, tokens: int) -> Tensor:
+        """Give the positions of so many new tokens: (1, T), or (B, T) where rows differ."""
+
+    def end(self, tokens: int) -> int:
+        """Give a number that the positions of so many new tokens lie below."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scores: Scores, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Store the new tokens' keys and values (B, G, T, D), and attend to all that they see."""
 
 
 class KVCache:
@@ -139,6 +155,10 @@ class KVCache:
             return self.layout.positions
         begin = self.lengths[:1] if self.shortest == self.longest else self.lengths
         return self.offset + begin[:, None] + torch.arange(tokens, device=begin.device)
+
+    def end(self, tokens: int) -> int:
+        """Give the position after the last of so many new tokens."""
+        return self.offset + self.longest + tokens
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scores: Scores, wanted: Tensor | None = None

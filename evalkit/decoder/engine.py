@@ -9,8 +9,10 @@ import torch
 
 from evalkit.decoder import checkpoint, distinct, rolling
 from evalkit.decoder.device import Budget, automatic_budget, dtype_of, reported_memory, usable_device
+from evalkit.decoder.model import Decoder
 from evalkit.decoder.session import Job, Session
 from evalkit.decoder.spans import check_window, count_tokens, spans
+from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.errors import UsageError
 from evalkit.interfaces import OnResponse, ignore_response
 from evalkit.records import Generate, Request, Response, Windowed
@@ -32,6 +34,16 @@ class DecoderModel:
         self._decoder = loaded.decoder
         self._tokenizer = loaded.tokenizer
         self._budget = Budget(token_budget) if token_budget else automatic_budget(loaded.decoder)
+
+    @property
+    def decoder(self) -> Decoder:
+        """The network itself."""
+        return self._decoder
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes token ids of text."""
+        return self._tokenizer
 
     @property
     def parameters(self) -> int:

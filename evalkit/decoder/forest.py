@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from evalkit.decoder import packed
 from evalkit.decoder.cache import KVCache, Layout
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tree import Node
@@ -54,10 +55,7 @@ class Forest:
         while any(rows):
             longest = max(sum(node.length for node in nodes) for nodes in rows)
             laid = [torch.tensor(_tokens(nodes), dtype=torch.long) for nodes in rows]
-            tokens = pad_sequence(laid, batch_first=True)  # (B, T)
             places = [_wanted(nodes, self.wanted) for nodes in rows]
-            width = max(1, *map(len, places))
-            asked = torch.tensor([each + [0] * (width - len(each)) for each in places])  # (B, Q)
             for row, nodes in enumerate(rows):
                 begin = filled
                 for node in nodes:
@@ -69,14 +67,26 @@ class Forest:
                 if filled:
                     seen = self._seen(rows, filled=filled, longest=longest)
                     self.cache.layout = Layout(*(each.to(device) for each in (positions, column_positions, seen)))
-            hidden = self.decoder(tokens.to(device), cache=self.cache, wanted=asked.to(device))  # (B, Q, d)
+            may_pack = not filled and self.prefix is None
+            hidden = self._hidden(laid, places, may_pack=may_pack)  # (N, d)
             filled += longest
             if self.cache is not None:
                 self.cache.layout = None
                 self.cache.set_lengths([filled] * len(rows))
-            is_asked = torch.arange(width) < torch.tensor([len(each) for each in places])[:, None]
-            yield Level([node for nodes in rows for node in nodes], hidden[is_asked.to(device)])
+            yield Level([node for nodes in rows for node in nodes], hidden)
             rows = [[child for node in nodes for child in node.children] for nodes in rows]
+
+    def _hidden(self, laid: Sequence[Tensor], places: Sequence[list[int]], *, may_pack: bool) -> Tensor:
+        """Compute the hidden states (N, d) of the places that are asked for, row by row: packed, or padded."""
+        if may_pack and packed.pays(self.decoder, list(map(len, laid))):
+            return packed.prefill(self.decoder, laid, places, cache=self.cache)
+        device = self.decoder.tokens.device
+        tokens = pad_sequence(list(laid), batch_first=True).to(device)  # (B, T)
+        width = max(1, *map(len, places))
+        asked = torch.tensor([each + [0] * (width - len(each)) for each in places], device=device)  # (B, Q)
+        is_asked = torch.arange(width) < torch.tensor([len(each) for each in places])[:, None]
+        hidden = self.decoder(tokens, cache=self.cache, wanted=asked)  # (B, Q, d)
+        return hidden[is_asked.to(device)]  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def extract(self, nodes: Sequence[Node], *, capacity: int) -> KVCache:
         """Make a cache whose rows end with these nodes, a row for each."""

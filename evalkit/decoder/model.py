@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,13 @@ from torch import Tensor, nn
 from evalkit.decoder import rotary
 from evalkit.decoder.activation import activate
 from evalkit.decoder.attention import Scores, attend
-from evalkit.decoder.cache import KVCache
+from evalkit.decoder.cache import Past
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.linear import Linear, pack, project
 from evalkit.decoder.norm import make_norm
+
+if TYPE_CHECKING:
+    from evalkit.decoder.graphs import Steps
 
 INIT_STD = 0.02
 MLP_ROWS = 1024  # tokens whose inner activations, the widest there are, a CPU has in memory at a time
@@ -32,7 +36,7 @@ MOST_WANTED = 0.25  # share of positions up to which the last block computes the
 class Step:
     """What all blocks of one forward share."""
 
-    cache: KVCache | None
+    cache: Past | None
     turns: Tensor | None  # cosines and sines of the new tokens' positions, where positions are rotary
     local_turns: Tensor | None  # those of layers with a band
 
@@ -57,6 +61,7 @@ class Decoder(nn.Module):
                 self.head = Linear(width, config.vocab_size, bias="head" in config.biases)
         self._packed_head: Tensor | None = None
         self._turns: dict[tuple[float, ...], Tensor] = {}  # tables of cosines and sines, as long as was needed so far
+        self.steps: Steps | None = None  # decode steps in buffers that stay in place, once there are any
 
     def pack(self) -> None:
         """Hold a packed copy of large weights for decoding on the CPU; the weights must not change after this."""
@@ -71,7 +76,7 @@ class Decoder(nn.Module):
         tokens: Tensor,
         *,
         start: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: Past | None = None,
         wanted: Tensor | None = None,
     ) -> Tensor:
         """Give the normalised hidden states (B, T, d) of tokens (B, T), or (B, Q, d) of the wanted ones (B, Q).
@@ -81,7 +86,7 @@ class Decoder(nn.Module):
         """
         config = self.config
         if cache is not None:
-            positions, end = cache.positions(tokens.shape[1]), cache.offset + cache.longest + tokens.shape[1]
+            positions, end = cache.positions(tokens.shape[1]), cache.end(tokens.shape[1])
         else:
             positions, end = torch.arange(tokens.shape[1], device=tokens.device)[None], tokens.shape[1]
         if start is not None:

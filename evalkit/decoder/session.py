@@ -14,8 +14,9 @@ from evalkit.decoder.batches import Batch, batches, columns
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.device import Budget, reported_memory
 from evalkit.decoder.forest import Forest, Level
-from evalkit.decoder.generation import Growing, Pool, Row
+from evalkit.decoder.generation import Growing, Row
 from evalkit.decoder.model import Decoder
+from evalkit.decoder.pools import Pools
 from evalkit.decoder.scoring import score_tokens
 from evalkit.decoder.spans import Span
 from evalkit.decoder.tokenizer import Tokenizer
@@ -61,11 +62,18 @@ class Score:
         self.is_described = isinstance(job.request, PerToken)
         self.ranks = [0] * tokens if self.is_described else []
         self.entropies = [0.0] * tokens if self.is_described else []
+        self.variances = [0.0] * tokens if self.is_described else []
 
     def response(self) -> Response:
         """Give the answer of a job whose tokens are all scored."""
         if self.is_described:
-            return TokenScores(self.job.texts, tuple(self.logprobs), tuple(self.ranks), tuple(self.entropies))
+            return TokenScores(
+                texts=self.job.texts,
+                logprobs=tuple(self.logprobs),
+                ranks=tuple(self.ranks),
+                entropies=tuple(self.entropies),
+                variances=tuple(self.variances),
+            )
         span = self.job.spans[0] if self.job.spans else None
         found = LogProb(
             total=math.fsum(self.logprobs),
@@ -105,6 +113,8 @@ class Session:
                 with reported_memory():
                     work.run(answered)
             except ModelMemoryError:
+                if work.give_up():
+                    continue
                 if work.is_single:
                     raise
                 self._budget.halve(work.tokens)
@@ -141,7 +151,7 @@ class Work:
         self._begun: dict[int, list[int]] = {}  # id of a node -> jobs whose prompt it ends
         self._asked: dict[int, dict[int, list[Target]]] = {}  # id of a node -> position -> what is predicted there
         self._prefixes: list[tuple[Node, KVCache]] = []  # the stretches that the current trees follow
-        self._pool = Pool(decoder, name=name)
+        self._pool = Pools(decoder, name=name)
         self._owners: dict[int, int] = {}  # id of an answer that grows -> its job
         self._trees = self._plan()
         self.is_single = False  # whether what is computed now is one sequence alone
@@ -170,6 +180,10 @@ class Work:
             while not member.is_done:
                 self._pool.step()
                 yield member.news()
+
+    def give_up(self) -> bool:
+        """Forget what is computed now; say whether that gave memory back which is kept for answers to come."""
+        return self._pool.give_up()
 
     def _plan(self) -> list[Node]:
         """Make the trees, and note what is asked at which position of which node."""
@@ -309,13 +323,14 @@ class Work:
                 self._decoder, hidden, rows=places, targets=[target.token for target in targets], described=described
             )
             finite.check(found.logprobs, name=self._name, dtype=self._decoder.tokens.dtype)
-            more = iter(zip(found.ranks, found.entropies, strict=True))
+            more = iter(zip(found.ranks, found.entropies, found.variances, strict=True))
             for target, logprob, is_greedy in zip(targets, found.logprobs, found.greedy, strict=True):
                 score = self._scores[target.job]
                 score.logprobs[target.place] = logprob
                 score.is_greedy &= is_greedy
                 if score.is_described:
-                    score.ranks[target.place], score.entropies[target.place] = next(more)
+                    at = target.place
+                    score.ranks[at], score.entropies[at], score.variances[at] = next(more)
                 score.left -= 1
                 if not score.left:
                     keep(score.job.owner, score.response())

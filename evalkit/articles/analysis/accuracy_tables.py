@@ -42,7 +42,7 @@ def paper(analysis: Analysis) -> Table:
             exclusion_rules(analysis.exclusions),
             *map(tables.clean, analysis.notes),
         ),
-        sources=sources(analysis),
+        sources=(*sources(analysis), *(tables.clean(group.signature) for group in analysis.groups)),
     )
 
 
@@ -85,27 +85,25 @@ def people(analysis: Analysis) -> Table:
 
 
 def tests(analysis: Analysis) -> Table:
-    """Set three tests of the same difference beside each other."""
+    """Set three tests of the same difference below each other."""
     rows: list[tuple[Cell, ...]] = []
     for group in analysis.groups:
         if group.against is None:
             continue
-        pooled, welch, robust = group.against.pooled, group.against.welch, group.against.robust
-        clustered = robust.test if robust else None
-        rows.append((tables.clean(group.name), *_test(pooled), *_test(welch), *_test(clustered)))
-    names = ("t", "df", "p")
+        robust = group.against.robust
+        of = {
+            "pooled": group.against.pooled,
+            "Welch": group.against.welch,
+            "clustered": robust.test if robust else None,
+        }
+        rows += [(tables.clean(group.name), name, *_test(test)) for name, test in of.items()]
     return Table(
-        (
-            "model",
-            *("control - model, %", *names),
-            *("Welch", *(f"{name}, Welch" for name in names)),
-            *("clustered", *(f"{name}, clustered" for name in names)),
-        ),
+        ("model", "test", "control - model, %", "t", "df", "p"),
         tuple(rows),
         "Accuracy of the control minus a model's, points of 100, with 95 % intervals and tests",
         notes=(
-            "First: Student's t-test with pooled variance, as the paper; then Welch's, with variances of their own. "
-            "n counts the participants of both. p-values are not corrected for the number of models.",
+            "Pooled: Student's t-test with pooled variance, as the paper; Welch's has variances of their own. n counts "
+            "the participants of both. p-values are not corrected for the number of models.",
             f"{CLUSTERED} What makes an article easy or hard in both conditions cancels.",
             *_absent(analysis, has_rows=bool(rows)),
         ),
@@ -170,8 +168,8 @@ def exclusion_rules(exclusions: Exclusions) -> str:
 
 
 def sources(analysis: Analysis) -> tuple[str, ...]:
-    """Name what the numbers rest on."""
-    return tuple(tables.clean(each) for each in (analysis.signature, *(group.signature for group in analysis.groups)))
+    """Name what the numbers rest on: the study, whose signature has a hash of all texts."""
+    return (tables.clean(analysis.signature),)
 
 
 def p_text(value: float) -> str:
