@@ -130,7 +130,7 @@ def run(
             outcome = evaluate(settings, _loader(context, settings), on_progress=display, say=say)
         except KeyboardInterrupt:
             last = display.last
-            kept = last.done if last is not None and last.what == "answering" else 0
+            kept = last.done if last is not None and last.what.startswith("answering") else 0
             what = f"{kept:,} of {last.total:,} examples" if last and kept else "nothing"
             typer.echo(f"interrupted: {what} answered and kept; the same command continues this run", err=True)
             raise typer.Exit(INTERRUPTED) from None

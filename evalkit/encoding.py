@@ -37,7 +37,13 @@ TYPES: dict[str, type] = {  # of the fields of responses
     "is_greedy": bool,
     "boundary_merged": bool,
 }
-LISTS: dict[str, type] = {"texts": str, "logprobs": float, "ranks": int, "entropies": float}  # a value for each token
+LISTS: dict[str, type] = {  # a value for each token
+    "texts": str,
+    "logprobs": float,
+    "ranks": int,
+    "entropies": float,
+    "variances": float,  # which earlier versions did not store: their answers are refused
+}
 
 ALWAYS = ("id", "fields", "targets", "choices", "cluster")  # of an example; digests of earlier versions rest on these
 

@@ -108,6 +108,30 @@ class ChecksExamples(Protocol):
 
 
 @runtime_checkable
+class AsksAgain(Protocol):
+    """A metric that has more to ask of the same model once the first responses are there."""
+
+    @property
+    def again(self) -> tuple[type[Request], ...]:
+        """The kinds of further request that it makes; models that refuse one are not scored by it."""
+
+    def follow_ups(self, example: Example, responses: Sequence[Response], *, window: int) -> tuple[Request, ...]:
+        """Make the further requests of one example, for windows of at most `window` tokens.
+
+        `responses` are those that `statistics` begins with; the responses to these requests come after them.
+        """
+
+
+@runtime_checkable
+class LimitedModel(Protocol):
+    """A model that does not answer requests of every kind."""
+
+    @property
+    def unanswered(self) -> tuple[type[Request], ...]:
+        """The kinds of request that it refuses."""
+
+
+@runtime_checkable
 class Signed(Protocol):
     """A metric with a signature of its own, which stands beside the score."""
 

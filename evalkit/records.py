@@ -134,7 +134,7 @@ class Rolling:
 
 @dataclass(frozen=True, slots=True)
 class PerToken:
-    """Ask for log-probability, rank and entropy of every token of a text, in windows."""
+    """Ask for log-probability and rank of every token of a text, and what was foreseen before it, in windows."""
 
     text: str
     window: int  # as a Rolling has them
@@ -173,6 +173,7 @@ class TokenScores:
     logprobs: tuple[float, ...]  # nats
     ranks: tuple[int, ...]  # 1 is the likeliest token; only those with strictly larger logits are better
     entropies: tuple[float, ...]  # of the distribution that the token was predicted with, in nats
+    variances: tuple[float, ...]  # of the log-probability of a token drawn from that distribution, in nats squared
 
 
 Response: TypeAlias = LogProb | Completion | TokenScores

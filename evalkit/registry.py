@@ -28,6 +28,7 @@ METRICS = {
     "target_perplexity": "evalkit.metrics.target:TargetPerplexity",
     "ter": "evalkit.metrics.translation:Ter",
     "token_perplexity": "evalkit.metrics.rolling:token_perplexity",
+    "told_apart": "evalkit.metrics.told_apart:ToldApart",
     "word_perplexity": "evalkit.metrics.rolling:word_perplexity",
     "words": "evalkit.metrics.length:Words",
 }

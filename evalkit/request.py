@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evalkit import filters, metric_spec
-from evalkit.errors import DataError, TaskError
-from evalkit.interfaces import ChecksExamples
+from evalkit.errors import DataError, TaskError, UsageError
+from evalkit.interfaces import AsksAgain, ChecksExamples, LanguageModel, LimitedModel
 from evalkit.prompt import answers, continuation, kinds
-from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, RequestKind, Rolling, Task
+from evalkit.records import Example, Generate, LogLikelihood, Prompt, Request, RequestKind, Response, Rolling, Task
 from evalkit.text import generator
 
 BESIDE: Mapping[RequestKind, frozenset[RequestKind]] = {  # what can be asked where prompts are laid out for a kind
@@ -28,6 +28,34 @@ def build(task: Task, example: Example, prompt: Prompt, *, seed: int) -> Mapping
     one that does not has 0, so that equal prompts are one request.
     """
     return {kind: tuple(_requests(kind, task, example, prompt, seed=seed)) for kind in kinds(task.metrics)}
+
+
+def follow_ups(name: str, example: Example, responses: Sequence[Response], *, window: int) -> tuple[Request, ...]:
+    """Build the further requests of one example that a metric has once the first responses are there."""
+    metric = metric_spec.load(name)
+    return metric.follow_ups(example, responses, window=window) if isinstance(metric, AsksAgain) else ()
+
+
+def text(asked: Request) -> str:
+    """Join all text of a request."""
+    if isinstance(asked, LogLikelihood):
+        return asked.context + asked.continuation
+    return asked.context if isinstance(asked, Generate) else asked.text
+
+
+def unanswerable(task: Task, model: LanguageModel) -> tuple[str, ...]:
+    """List the metrics of a task whose further requests a model refuses; UsageError where they are all it has."""
+    refused = model.unanswered if isinstance(model, LimitedModel) else ()
+    loaded = {name: metric_spec.load(name) for name in task.metrics}
+    found = tuple(
+        name for name, each in loaded.items() if isinstance(each, AsksAgain) and set(each.again) & set(refused)
+    )
+    if found and len(found) == len(task.metrics):
+        raise UsageError(
+            f"{task.name}: found no metric but {', '.join(found)}, which {model.name} cannot be scored by, as it does "
+            "not tell what is asked again; run the task with a model that evalkit runs itself"
+        )
+    return found
 
 
 def check(task: Task, examples: Sequence[Example]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit import (
@@ -30,10 +30,8 @@ from evalkit.records import (
     DemonstrationMode,
     Example,
     Generate,
-    LogLikelihood,
     Prompt,
     Request,
-    RequestKind,
     Response,
     Result,
     Sample,
@@ -65,11 +63,12 @@ class Question:
     seed: int
     example: Example
     prompt: Prompt | None  # None where not even the example alone fits the window
-    asked: Mapping[RequestKind, tuple[Ask, ...]]  # by what metrics need
+    asked: Mapping[str, tuple[Ask, ...]]  # by kind of request
+    again: Mapping[str, tuple[Ask, ...]] = field(default_factory=dict)  # by metric, once those are answered
 
     @property
     def asks(self) -> tuple[Ask, ...]:
-        """All requests, kind after kind."""
+        """All requests, kind after kind; those that metrics make later are not among them."""
         return tuple(each for asks in self.asked.values() for each in asks)
 
 
@@ -92,13 +91,21 @@ def run(
         manifest.check(settings.out)
     model = load_model()
     window = choose_window(settings, model)
+    assignments = tuple(answerable(assignment, model, say=say) for assignment in assignments)
 
     described = manifest.describe(settings, assignments, model)
     directory = settings.out or manifest.default_directory(described)
     with manifest.claim(directory, described) as store:
         questions = ask(assignments, settings=settings, model=model, window=window, on_progress=on_progress)
-        batches = plan.batches(asks_of(questions), token_budget=settings.call_tokens)
-        answers = execute(batches, model, store=store, report=Reporter(questions, on_progress))
+
+        def answer(questions: Sequence[Question], what: str) -> Mapping[str, Response]:
+            batches = plan.batches(asks_of(questions), token_budget=settings.call_tokens)
+            return execute(batches, model, store=store, report=Reporter(questions, on_progress, what=what))
+
+        answers = answer(questions, "answering")
+        questions = ask_again(questions, answers, model=model, window=window)
+        if further := [replace(question, asked=question.again) for question in questions if question.again]:
+            answers = answer(further, "answering again")
 
         samples = [evaluate(question, answers) for question in questions]
         atomic.write(directory / stored.SAMPLES, (f"{encoding.encode_sample(sample)}\n" for sample in samples))
@@ -181,15 +188,11 @@ def demonstrations(
 
 def asks_about(
     task: Task, example: Example, built: Prompt, *, model: LanguageModel, seed: int
-) -> Mapping[RequestKind, tuple[Ask, ...]]:
+) -> Mapping[str, tuple[Ask, ...]]:
     """Make the requests of one example, each with the tokens that planning reckons with."""
     requests = request.build(task, example, built, seed=seed)
     flat = [each for kind in requests.values() for each in kind]
-    texts = [
-        each.context + each.continuation if isinstance(each, LogLikelihood) else each.text
-        for each in flat
-        if not isinstance(each, Generate)
-    ]
+    texts = [request.text(each) for each in flat if not isinstance(each, Generate)]
     counted = iter(model.count_tokens(texts) if texts else ())
 
     def tokens(each: Request) -> int:
@@ -201,6 +204,46 @@ def asks_about(
     }
 
 
+def answerable(assignment: Assignment, model: LanguageModel, *, say: Say) -> Assignment:
+    """Leave out the metrics of a task that a model cannot be scored by, and say so."""
+    left_out = request.unanswerable(assignment.task, model)
+    if not left_out:
+        return assignment
+    kept = tuple(name for name in assignment.task.metrics if name not in left_out)
+    note = (
+        f"{assignment.task.title}: not scored by {', '.join(left_out)}, for which {model.name} would have to tell more "
+        "of each token than it does."
+    )
+    say(note)
+    return replace(assignment, task=replace(assignment.task, metrics=kept), notes=(*assignment.notes, note))
+
+
+def ask_again(
+    questions: Sequence[Question], answers: Mapping[str, Response], *, model: LanguageModel, window: int
+) -> list[Question]:
+    """Add to questions what their metrics ask once the first requests are answered."""
+    made = [
+        {
+            name: asked
+            for name in question.task.metrics
+            if question.prompt is not None
+            and (asked := request.follow_ups(name, question.example, read(name, question, answers), window=window))
+        }
+        for question in questions
+    ]
+    texts = [request.text(each) for again in made for asked in again.values() for each in asked]
+    counted = iter(model.count_tokens(texts) if texts else ())
+
+    def plan_one(each: Request) -> Ask:
+        room = each.max_tokens if isinstance(each, Generate) else 0
+        return Ask(encoding.request_key(each), each, next(counted) + room, prefix=())
+
+    return [
+        replace(question, again={name: tuple(map(plan_one, asked)) for name, asked in again.items()})
+        for question, again in zip(questions, made, strict=True)
+    ]
+
+
 def asks_of(questions: Iterable[Question]) -> Iterable[Ask]:
     """Yield all requests of all questions."""
     return (each for question in questions for each in question.asks)
@@ -209,7 +252,7 @@ def asks_of(questions: Iterable[Question]) -> Iterable[Ask]:
 class Reporter:
     """Counts the examples whose answers are all there, and reports them."""
 
-    def __init__(self, questions: Sequence[Question], on_progress: OnProgress) -> None:
+    def __init__(self, questions: Sequence[Question], on_progress: OnProgress, *, what: str = "answering") -> None:
         """Count the requests that each example waits for."""
         keys = [{each.key for each in question.asks} for question in questions if question.asks]
         self._left = [len(own) for own in keys]
@@ -219,6 +262,7 @@ class Reporter:
                 self._waiting.setdefault(key, []).append(place)
         self._done = 0
         self._on_progress = on_progress
+        self._what = what
 
     def __call__(self, keys: Iterable[str]) -> None:
         """Report these requests as answered."""
@@ -226,7 +270,7 @@ class Reporter:
             for place in self._waiting.pop(key, ()):
                 self._left[place] -= 1
                 self._done += not self._left[place]
-        self._on_progress(Progress("answering", self._done, len(self._left)))
+        self._on_progress(Progress(self._what, self._done, len(self._left)))
 
 
 def execute(
@@ -276,7 +320,6 @@ def too_large(single: Ask, error: ModelMemoryError) -> ModelMemoryError:
 
 def evaluate(question: Question, answers: Mapping[str, Response]) -> Sample:
     """Reduce the answers of one example to the statistics of each metric."""
-    given = {kind: [answers[each.key] for each in asks] for kind, asks in question.asked.items()}
     return Sample(
         task=question.task.name,
         shots=question.shots,
@@ -284,26 +327,28 @@ def evaluate(question: Question, answers: Mapping[str, Response]) -> Sample:
         prompt=question.prompt,
         responses=tuple(answers[each.key] for each in question.asks),
         statistics={
-            name: statistics(name, question.task, question.example, given)
-            for name in question.task.metrics
-            if question.prompt is not None
+            name: statistics(name, question, answers) for name in question.task.metrics if question.prompt is not None
         },
         seed=question.seed,
     )
 
 
-def statistics(
-    name: str, task: Task, example: Example, given: Mapping[RequestKind, Sequence[Response]]
-) -> tuple[float, ...]:
-    """Give a metric the responses of the kinds that it needs, completions as the filter it names leaves them."""
+def statistics(name: str, question: Question, answers: Mapping[str, Response]) -> tuple[float, ...]:
+    """Give a metric the responses that it reads, and those to what it asked again."""
+    again = [answers[each.key] for each in question.again.get(name, ())]
+    return metric_spec.load(name).statistics(question.example, [*read(name, question, answers), *again])
+
+
+def read(name: str, question: Question, answers: Mapping[str, Response]) -> list[Response]:
+    """List the responses of the kinds that a metric needs, completions as the filter it names leaves them."""
     wanted = metric_spec.parse(name).filter
-    metric = metric_spec.load(name)
-    responses = [response for kind in metric.needs for response in given[kind]]
-    if wanted is not None:
-        [chosen] = [each for each in task.filters if each.name == wanted]
-        completions = [each for each in responses if isinstance(each, Completion)]
-        responses = list(filters.apply(chosen, completions, example.fields))
-    return metric.statistics(example, responses)
+    needs = metric_spec.load(name).needs
+    responses = [answers[each.key] for kind in needs for each in question.asked[kind]]
+    if wanted is None:
+        return responses
+    [chosen] = [each for each in question.task.filters if each.name == wanted]
+    completions = [each for each in responses if isinstance(each, Completion)]
+    return list(filters.apply(chosen, completions, question.example.fields))
 
 
 def by_setting(samples: Iterable[Sample]) -> Mapping[tuple[str, int], Sequence[Sample]]:

@@ -97,7 +97,8 @@ def plain(responses: Sequence[Response]) -> list[tuple[tuple[float, ...], Respon
         if isinstance(each, LogProb):
             found.append(((each.total,), replace(each, total=0.0)))
         elif isinstance(each, TokenScores):
-            found.append(((*each.logprobs, *each.entropies), replace(each, logprobs=(), entropies=())))
+            numbers = (*each.logprobs, *each.entropies, *each.variances)
+            found.append((numbers, replace(each, logprobs=(), entropies=(), variances=())))
         else:
             found.append(((), each))
     return found
@@ -212,7 +213,7 @@ def test_what_exceeds_the_window_is_refused(models: Mapping[str, LanguageModel],
 
 
 def test_a_server_is_not_asked_for_ranks_and_entropies(models: Mapping[str, LanguageModel]) -> None:
-    with pytest.raises(UsageError, match="found a request for ranks and entropies of tokens") as caught:
+    with pytest.raises(UsageError, match="found a request for ranks, entropies and variances of tokens") as caught:
         models["server"].answer(PER_TOKEN)
     assert "\n" not in str(caught.value)
 

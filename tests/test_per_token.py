@@ -1,4 +1,4 @@
-"""Scores of each token: log-probability, rank and entropy, those of a plain loop, the same in any batch."""
+"""Scores of each token: log-probability, rank, entropy and variance, those of a plain loop, the same in any batch."""
 
 import math
 from pathlib import Path
@@ -52,6 +52,7 @@ def assert_same(found: object, expected: object) -> None:
     assert (found.texts, found.ranks) == (expected.texts, expected.ranks)
     assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     assert found.entropies == pytest.approx(expected.entropies, abs=1e-4)
+    assert found.variances == pytest.approx(expected.variances, abs=1e-4, rel=1e-4)
 
 
 def plain_loop(folder: Path, text: str, *, stride: int) -> TokenScores:
@@ -64,6 +65,7 @@ def plain_loop(folder: Path, text: str, *, stride: int) -> TokenScores:
     logprobs: list[float] = []
     ranks: list[int] = []
     entropies: list[float] = []
+    variances: list[float] = []
     done = 0
     while done < len(ids) - 1:
         count = min(WINDOW if done == 0 else stride, len(ids) - 1 - done)
@@ -75,8 +77,9 @@ def plain_loop(folder: Path, text: str, *, stride: int) -> TokenScores:
             logprobs.append(shares[token].log().item())
             ranks.append(row.argsort(descending=True).tolist().index(token) + 1)
             entropies.append(-(shares * shares.log()).sum().item())
+            variances.append((shares * shares.log().square()).sum().item() - entropies[-1] ** 2)
     texts = tuple(made.decode([token]) for token in ids[1:])
-    return TokenScores(texts, tuple(logprobs), tuple(ranks), tuple(entropies))
+    return TokenScores(texts, tuple(logprobs), tuple(ranks), tuple(entropies), tuple(variances))
 
 
 @pytest.mark.parametrize("stride", [None, 1, 5])
@@ -146,7 +149,7 @@ def test_an_empty_text_has_no_tokens(folder: Path, model: DecoderModel, backend:
         "hf": load_hf(str(folder), device="cpu"),
         "scripted": ScriptedModel(lambda _: ""),
     }
-    assert scores(models[backend], "") == TokenScores((), (), (), ())
+    assert scores(models[backend], "") == TokenScores((), (), (), (), ())
 
 
 @pytest.mark.parametrize("stride", [None, 1, 5])
@@ -173,28 +176,42 @@ def test_windows_and_strides_that_cannot_be_are_refused(
         model.answer([request_])
 
 
-def described(logits: list[list[float]], targets: list[int]) -> tuple[list[int], list[float]]:
+def described(logits: list[list[float]], targets: list[int]) -> tuple[list[int], list[float], list[float]]:
     made = torch.tensor(logits)
     return describe(made, rows=torch.arange(len(targets)), targets=torch.tensor(targets))
 
 
 def test_equal_logits_have_the_better_rank() -> None:
-    ranks, _ = described([[1.0, 2.0, 2.0, 0.0]] * 4, [0, 1, 2, 3])
+    ranks, _, _ = described([[1.0, 2.0, 2.0, 0.0]] * 4, [0, 1, 2, 3])
     assert ranks == [3, 1, 1, 4]
 
 
 def test_a_token_that_cannot_come_adds_no_entropy_and_is_the_last() -> None:
-    ranks, entropies = described([[0.0, 0.0, -math.inf]], [2])
-    assert (ranks, entropies) == ([3], [pytest.approx(math.log(2))])
+    ranks, entropies, variances = described([[0.0, 0.0, -math.inf]], [2])
+    assert (ranks, entropies, variances) == ([3], [pytest.approx(math.log(2))], [0.0])
 
 
-def test_a_certain_token_leaves_no_entropy() -> None:
-    _, entropies = described([[0.0, -math.inf, -math.inf], [1e4, 0.0, -1e4]], [0, 0])
-    assert entropies == [0.0, 0.0]
+def test_a_certain_token_leaves_neither_entropy_nor_variance() -> None:
+    _, entropies, variances = described([[0.0, -math.inf, -math.inf], [1e4, 0.0, -1e4]], [0, 0])
+    assert entropies == variances == [0.0, 0.0]
+
+
+def test_the_variance_is_that_of_the_log_probability_of_a_drawn_token() -> None:
+    # Probabilities 3/4 and 1/4: the log-probabilities lie log 3 apart, so the variance is 3/4 * 1/4 * (log 3)^2.
+    _, _, variances = described([[math.log(3), 0.0]], [0])
+    assert variances == [pytest.approx(3 / 16 * math.log(3) ** 2, rel=1e-6)]
+
+
+def test_a_small_variance_of_a_large_entropy_is_exact() -> None:
+    # 2^16 tokens, half of them e^0.001 times as likely: the entropy is 11.09, its square 123, the variance 2.5e-7.
+    half = 2**15
+    _, _, variances = described([[0.001] * half + [0.0] * half], [0])
+    share = 1 / (1 + math.exp(-0.001))
+    assert variances == [pytest.approx(share * (1 - share) * 1e-6, rel=1e-3)]
 
 
 def test_entropies_of_large_logits_are_exact() -> None:
-    _, entropies = described([[3e4, 3e4, 3e4, 3e4]], [0])
+    _, entropies, _ = described([[3e4, 3e4, 3e4, 3e4]], [0])
     assert entropies == [pytest.approx(math.log(4), abs=1e-6)]
 
 
@@ -212,10 +229,16 @@ def test_scripted_bytes_join_to_the_text() -> None:
     assert scores(ScriptedModel(lambda _: "", tokens="bytes"), "é!").texts == ("", "é", "!")
 
 
-SCORES = TokenScores(("", "é", " \ud800"), (-1.0000000000000002, -math.inf, 0.0), (1, 7, 2), (0.25, 1e-300, 3.0))
+SCORES = TokenScores(
+    texts=("", "é", " \ud800"),
+    logprobs=(-1.0000000000000002, -math.inf, 0.0),
+    ranks=(1, 7, 2),
+    entropies=(0.25, 1e-300, 3.0),
+    variances=(0.125, 0.0, 1e-7),
+)
 
 
-@pytest.mark.parametrize("found", [SCORES, TokenScores((), (), (), ())])
+@pytest.mark.parametrize("found", [SCORES, TokenScores((), (), (), (), ())])
 def test_scores_come_back_as_they_were_written(found: TokenScores) -> None:
     assert encoding.decode_response(encoding.encode_response(found)) == found
 
@@ -227,6 +250,7 @@ def test_scores_come_back_as_they_were_written(found: TokenScores) -> None:
         (("[1, 7, 2]", "[1, 7, 2.5]"), TypeError),
         (("[1, 7, 2]", "12"), TypeError),
         (('"ranks"', '"rank"'), KeyError),
+        ((', "variances": [0.125, 0.0, 1e-07]', ""), KeyError),  # as earlier versions wrote them
     ],
 )
 def test_scores_that_were_not_written_so_are_refused(change: tuple[str, str], error: type[Exception]) -> None:

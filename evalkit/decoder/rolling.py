@@ -101,6 +101,7 @@ def joined(parts: Sequence[TokenScores]) -> TokenScores:
         logprobs=tuple(logprob for part in parts for logprob in part.logprobs),
         ranks=tuple(rank for part in parts for rank in part.ranks),
         entropies=tuple(entropy for part in parts for entropy in part.entropies),
+        variances=tuple(variance for part in parts for variance in part.variances),
     )
 
 

@@ -183,8 +183,9 @@ class HfModel:
             span, end = each.span, begin + each.targets
             if isinstance(each.request, PerToken):
                 asked = torch.arange(begin, end, device=logits.device)
-                ranks, entropies = describe(logits, rows=asked, targets=target[begin:end])
-                results.append(TokenScores(each.texts, tuple(totals[begin:end]), tuple(ranks), tuple(entropies)))
+                ranks, entropies, variances = describe(logits, rows=asked, targets=target[begin:end])
+                logprobs = tuple(totals[begin:end])
+                results.append(TokenScores(each.texts, logprobs, tuple(ranks), tuple(entropies), tuple(variances)))
             else:
                 total, is_greedy = sum(totals[begin:end]), all(greedy[begin:end])
                 results.append(LogProb(total, each.targets, span.bytes, is_greedy, span.boundary_merged))

@@ -18,7 +18,7 @@ Script: TypeAlias = Callable[[Request], "str | Response"]
 WORD = re.compile(r"\s*\S+|\s+$")
 LIKELY, UNLIKELY = -0.1, -10.0  # nats a token of the scripted answer, and of any other
 FIRST, SECOND = 1, 2  # their ranks
-ENTROPY = 0.5  # nats, before every token
+ENTROPY, VARIANCE = 0.5, 0.25  # nats and nats squared, before every token
 
 
 class ScriptedModel:
@@ -107,6 +107,7 @@ class ScriptedModel:
             logprobs=(LIKELY if is_greedy else UNLIKELY,) * len(texts),
             ranks=(FIRST if is_greedy else SECOND,) * len(texts),
             entropies=(ENTROPY,) * len(texts),
+            variances=(VARIANCE,) * len(texts),
         )
 
     def _write(self, request: Generate, said: str, *, room: int) -> Completion:

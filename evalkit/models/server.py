@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from evalkit.decoder import distinct, rolling
 from evalkit.decoder.generation import first_stop
@@ -52,6 +52,8 @@ class ServerModel:
     digest of the server's URL, the model's name and what the server tells of it, so other weights under the same name
     go unnoticed.
     """
+
+    unanswered: ClassVar[tuple[type[Request], ...]] = (PerToken,)
 
     def __init__(self, server: Server, model: dict[str, Any], *, window: int | None = None) -> None:  # Any: JSON
         """Take the server and its own description of the model; UsageError where it cannot have the window.
@@ -117,7 +119,7 @@ class ServerModel:
         """Give a request back; UsageError where no server can be asked it, WindowError where its window is too long."""
         if isinstance(request, PerToken):
             raise UsageError(
-                f"{self.name}: found a request for ranks and entropies of tokens, which a server does not tell; "
+                f"{self.name}: found a request for ranks, entropies and variances of tokens, which a server does not tell; "
                 "load the model from its folder"
             )
         if isinstance(request, Rolling):

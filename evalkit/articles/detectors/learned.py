@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of the classifier, by the detector's name
+PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # what a detector learns from, by its name
     {
-        "learned, TF-IDF": ("words", "characters"),
+        "learned, TF-IDF": ("tf-idf",),
         "learned, likelihood": ("likelihood",),
-        "learned, TF-IDF and likelihood": ("words", "characters", "likelihood"),
+        "learned, TF-IDF and likelihood": ("tf-idf", "likelihood"),
     }
 )
 FOLDS = 5  # of the articles; each is told by a classifier that learned from the others
@@ -48,11 +48,15 @@ def probabilities(
     """Tell the probability that a model wrote each human text and each of the model's, all out of fold.
 
     Texts and features, those of human texts first, are in the order of the articles (P), at least LEAST_ARTICLES of
-    them. The log-odds are calibrated by Platt's scaling, a logistic curve fitted to scores of further folds within
-    those that are learned from, also by article: a penalised regression on few texts is too unsure of itself.
+    them. Each part has a regression of its own, as one on all would be swayed by the few features that are dense. A
+    second one makes probabilities of their scores, learned from scores of further folds within those that are learned
+    from, also by article: with one part this is Platt's scaling, which a penalised regression needs to be calibrated.
     """
     import numpy as np
-    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     count = len(human)
     if count < LEAST_ARTICLES:
@@ -63,15 +67,16 @@ def probabilities(
     told = np.empty(2 * count)
     for number in range(FOLDS):
         learned = np.flatnonzero(fold != number)
-        inner = folds(len(learned), number=INNER_FOLDS, seed=seed)
-        splits = [
-            (_both(np.flatnonzero(inner != each), len(learned)), _both(np.flatnonzero(inner == each), len(learned)))
-            for each in range(INNER_FOLDS)
-        ]
         rows, left = _both(learned, count), _both(np.flatnonzero(fold == number), count)
-        classifier = CalibratedClassifierCV(_classifier(parts), method="sigmoid", cv=splits, ensemble=False)
-        classifier.fit(table[rows], truth[rows])
-        told[left] = classifier.predict_proba(table[left])[:, 1]
+        splits = _splits(len(learned), seed=seed)
+        inner, outer = [], []  # scores of the rows that are learned from, and of those left out, by part
+        for part in parts:
+            made = _classifier(part)
+            inner.append(cross_val_predict(made, table[rows], truth[rows], cv=splits, method="decision_function"))
+            outer.append(made.fit(table[rows], truth[rows]).decision_function(table[left]))
+        blend = make_pipeline(StandardScaler(), LogisticRegression(C=1 / PENALTY))
+        blend.fit(np.column_stack(inner), truth[rows])
+        told[left] = blend.predict_proba(np.column_stack(outer))[:, 1]
     return told[:count].tolist(), told[count:].tolist()
 
 
@@ -84,6 +89,17 @@ def likelihood_features(found: TokenScores) -> tuple[float | None, ...]:
     logprobs = found.logprobs[1:]
     spread = statistics.pstdev(logprobs) if logprobs else None
     return (*(detector(found) for detector in scores.DETECTORS.values()), *shares, spread)
+
+
+def _splits(count: int, *, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Divide the texts of articles into INNER_FOLDS: the rows that are learned from, and those that are left out."""
+    import numpy as np
+
+    fold = folds(count, number=INNER_FOLDS, seed=seed)
+    return [
+        (_both(np.flatnonzero(fold != each), count), _both(np.flatnonzero(fold == each), count))
+        for each in range(INNER_FOLDS)
+    ]
 
 
 def _both(places: NDArray[np.intp], count: int) -> NDArray[np.intp]:
@@ -103,8 +119,8 @@ def _table(texts: Sequence[str], features: Sequence[Sequence[float | None]]) -> 
     return table
 
 
-def _classifier(parts: Sequence[str]) -> Any:  # Any: untyped
-    """Make the regression on some parts: `words`, `characters`, `likelihood`."""
+def _classifier(part: str) -> Any:  # Any: untyped
+    """Make the regression on one part: `tf-idf` of the text, or the `likelihood` features."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.impute import SimpleImputer
@@ -112,13 +128,16 @@ def _classifier(parts: Sequence[str]) -> Any:  # Any: untyped
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    grams = {"max_features": MOST_GRAMS, "sublinear_tf": True}
-    words = TfidfVectorizer(ngram_range=WORD_GRAMS, token_pattern=r"\w+|[^\w\s]", **grams)
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTER_GRAMS, lowercase=False, **grams)
-    likelihood = make_pipeline(FunctionTransformer(_numbers), SimpleImputer(keep_empty_features=True), StandardScaler())
-    known = {"words": (words, 0), "characters": (characters, 0), "likelihood": (likelihood, slice(1, None))}
-    columns = ColumnTransformer([(part, *known[part]) for part in parts])
-    return make_pipeline(columns, LogisticRegression(C=1 / PENALTY, max_iter=1000))
+    columns: list[tuple[str, Any, Any]]  # Any: untyped
+    if part == "likelihood":
+        made = make_pipeline(FunctionTransformer(_numbers), SimpleImputer(keep_empty_features=True), StandardScaler())
+        columns = [(part, made, slice(1, None))]
+    else:
+        grams = {"max_features": MOST_GRAMS, "sublinear_tf": True}
+        words = TfidfVectorizer(ngram_range=WORD_GRAMS, token_pattern=r"\w+|[^\w\s]", **grams)
+        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTER_GRAMS, lowercase=False, **grams)
+        columns = [("words", words, 0), ("characters", characters, 0)]
+    return make_pipeline(ColumnTransformer(columns), LogisticRegression(C=1 / PENALTY, max_iter=1000))
 
 
 def _numbers(table: NDArray[np.object_]) -> NDArray[np.float64]:

@@ -49,8 +49,10 @@ def measure(human: Sequence[float], model: Sequence[float], *, seed: int, thresh
     """Measure the scores (P,) of human texts and of the model's texts about the same articles, in the same order.
 
     Larger scores are taken for a model's. The threshold of accuracy is the one given, or for each tenth of the articles
-    the best one of the others; its interval does not know that the others might have been other articles. Raises
-    ValueError for fewer than two pairs.
+    the best one of the others; its interval does not know that the others might have been other articles. Simulated
+    with normal scores, 200 studies each, the interval of the AUROC covers in 93 to 94 % of studies of 25 articles and
+    93 to 95 % of 150, that of the true positives in 68 to 78 % and in 90 %, as a bootstrap knows little of extremes.
+    Raises ValueError for fewer than two pairs.
     """
     if len(human) != len(model) or len(human) < 2:
         raise ValueError(f"found {len(human)} human and {len(model)} model scores, expected as many, at least 2")

@@ -65,8 +65,9 @@ def _notes(detection: Detection, *, has_people: bool) -> Iterator[str]:
         "probability one half."
     )
     yield (
-        "AUROC: the chance that a model's text scores above a person's; scores that lie the wrong way round are left so. "
-        "TPR at 1 % FPR: the share of model texts that score above all but 1 % of the human ones."
+        "AUROC: the chance that a model's text scores above a person's; scores that lie the wrong way round are left "
+        "so. TPR at 1 % FPR: the share of model texts that score above all but 1 % of the human ones; its interval is "
+        "too narrow where articles are few, of 25 it covers the truth three times in four, of 150 nine times in ten."
     )
     yield (
         "Intervals take articles as what is drawn, both texts of one together: for accuracy and pairs Wilson's, else "
