@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.articles import answers, directory
-from evalkit.articles.records import Article, Condition, Exclusions, Study, Written
+from evalkit.articles.records import CHOICES, Article, Condition, Exclusions, Study, Written
 
 WORDS = 216  # of an article, as in the paper (Brown 2020, Table 3.11)
 STARTED_A_SECOND = 200  # participants; a browser's own wait for a connection would be measured otherwise
@@ -42,7 +42,7 @@ class Client:
     writer: asyncio.StreamWriter | None = None
 
     async def take(self, choice: int = 2) -> None:
-        """Take the whole quiz, every article with the same choice; AssertionError for a reply that is none."""
+        """Take the quiz, every article with one choice, attentively; AssertionError for a reply that is none."""
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         start = await self.ask("GET", "/")
         path = await self.lead("/begin", f"token={_token(start)}")
@@ -50,7 +50,7 @@ class Client:
         path = re.findall(r'class="button" href="([^"]*)"', page)[0]
         while path != "/thanks":
             page = await self.ask("GET", path)
-            path = await self.lead(path, f"token={_token(page)}&choice={choice}")
+            path = await self.lead(path, f"token={_token(page)}&choice={_asked(page) or choice}")
         assert "completion code" in await self.ask("GET", path)
         self.writer.close()
 
@@ -77,6 +77,12 @@ class Client:
 
 def _token(page: str) -> str:
     return re.findall(r'name="token" value="([^"]*)"', page)[0]
+
+
+def _asked(page: str) -> int | None:
+    """Find the choice that an attention check names; None for an article."""
+    named = re.findall("“(.*?)”", page)
+    return 1 + CHOICES.index(named[0][0].lower() + named[0][1:]) if named else None
 
 
 async def take(port: int, *, participants: int) -> list[float]:

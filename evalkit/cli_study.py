@@ -58,7 +58,9 @@ def build(
     control: Annotated[
         str | None, typer.Option(metavar="NAME", help="Model of the control, or none.  [default: the first model]")
     ] = None,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="What participants see above the study.")] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the report is called; participants are not shown it.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="Articles, a seeded sample.")] = 25,
     candidates: Annotated[int, typer.Option(help="Continuations an article, of which one is chosen.")] = 5,
     examples: Annotated[int, typer.Option("--context", help="Articles before the one to be written.")] = 3,

@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp, Message
 
+from evalkit.articles.records import CHOICES
+
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -37,6 +39,12 @@ class Reply:
     @property
     def link(self) -> str:
         return re.findall(r'href="http://[^/]*(/resume/[^"]*)"', self.body)[0]
+
+    @property
+    def asked(self) -> int:
+        """The choice that the attention check names."""
+        [name] = re.findall("“(.*?)”", self.text)
+        return 1 + CHOICES.index(name[0].lower() + name[1:])
 
     @property
     def text(self) -> str:
@@ -77,11 +85,11 @@ class Visitor:
         return self.post(path, {"token": self.get(path).token, "choice": choice})
 
     def go(self, steps: int, choice: int = 1) -> str:
-        """Take so many pages, from the one that is next, and return where the last answer leads."""
+        """Take so many pages, attentively, from the one that is next, and return where the last answer leads."""
         path = self.get("/").location or "/"
         path = "/article/1" if path == "/instructions" else path
         for _ in range(steps):
-            path = self.answer(path, 2 if path == "/check" else choice).location or ""
+            path = self.answer(path, self.get(path).asked if path == "/check" else choice).location or ""
         return path
 
     def ask(self, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None) -> Reply:

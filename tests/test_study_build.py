@@ -278,7 +278,7 @@ def test_a_study_that_was_answered_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "study" / directory.ANSWERS).touch()
     again = build(asked, lambda _: pytest.fail("a model was loaded"))
     assert again.study == first
-    assert "participants have answered" in again.notes[0]
+    assert "has been served to participants" in again.notes[0]
 
 
 def test_nano_writes_a_study(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 from evalkit.articles import answers, directory, quizzes
+from evalkit.articles.records import CHOICES
 from tests import studies
 
 ARTICLES = 12
@@ -41,7 +42,7 @@ class Stubborn:
             while path != "/thanks" and not ending.is_set():
                 page = self.ask("GET", path)
                 link = re.findall(r"/resume/([^\"]*)", page)[0]
-                choice = 2 if path == "/check" else self.draws.randint(1, 5)
+                choice = asked(page) if path == "/check" else self.draws.randint(1, 5)
                 led = re.findall(
                     r"(?m)^location: (\S+)", self.ask("POST", path, {"token": self.token(page), "choice": choice})
                 )
@@ -75,6 +76,11 @@ class Stubborn:
     @staticmethod
     def token(page: str) -> str:
         return re.findall(r'name="token" value="([^"]*)"', page)[0]
+
+
+def asked(page: str) -> int:
+    [name] = re.findall("“(.*?)”", page)
+    return 1 + CHOICES.index(name[0].lower() + name[1:])
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

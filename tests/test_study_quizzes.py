@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from evalkit.articles import quizzes
+from evalkit.articles.records import CHOICES, NEUTRAL
 from evalkit.errors import UsageError
 from tests.studies import HUMAN, WRITTEN, article, study
 
@@ -62,3 +63,16 @@ def test_a_quiz_shows_the_texts_of_its_condition() -> None:
 def test_what_a_study_has_not_is_named(condition: str, name: str) -> None:
     with pytest.raises(UsageError, match="did you mean"):
         quizzes.shown(study(4), condition, quiz="A", article=name)
+
+
+def test_the_attention_check_asks_for_every_choice_but_the_neutral_one() -> None:
+    asked = {quizzes.asked(study(4), f"p{number}", before=None) for number in range(100)}
+    assert asked == {*range(1, len(CHOICES) + 1)} - {NEUTRAL}
+
+
+@pytest.mark.parametrize("before", range(1, len(CHOICES) + 1))
+def test_the_attention_check_never_asks_for_the_choice_before(before: int) -> None:
+    asked = Counter(quizzes.asked(study(4), f"p{number}", before=before) for number in range(600))
+    allowed = {*range(1, len(CHOICES) + 1)} - {NEUTRAL, before}
+    assert asked.keys() == allowed
+    assert min(asked.values()) > 0.7 * 600 / len(allowed)  # 4 standard deviations below their share

@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from evalkit.articles import answers, quizzes
-from evalkit.articles.records import CHOICES, Participant, Study
+from evalkit.articles.records import CHOICES, NEUTRAL, Participant, Study
 from evalkit.articles.web import pages
 from evalkit.articles.web.app import create_app
 from evalkit.articles.web.settings import ServeSettings
@@ -77,15 +77,46 @@ def test_answers_are_kept_with_the_participants_order_and_what_was_shown(
         )
 
 
-@pytest.mark.parametrize(("choice", "attended"), [(2, True), (4, False)])
-def test_the_attention_check_is_passed_by_the_answer_it_names(
-    visitor: Visitor, tmp_path: Path, choice: int, attended: bool
+@pytest.mark.parametrize("choice", range(1, len(CHOICES) + 1))
+def test_the_attention_check_is_passed_by_the_answer_it_names_alone(
+    visitor: Visitor, tmp_path: Path, choice: int
 ) -> None:
     visitor.begin()
     assert visitor.go(2) == "/check"
-    assert "“More likely written by a human”" in visitor.get("/check").text
+    asked = visitor.get("/check").asked
     visitor.answer("/check", choice)
-    assert only(tmp_path).has_attended is attended
+    assert only(tmp_path).has_attended is (choice == asked)
+
+
+@pytest.mark.parametrize("choice", range(1, len(CHOICES) + 1))
+def test_who_always_gives_the_same_answer_fails_the_attention_check(
+    app: Starlette, tmp_path: Path, choice: int
+) -> None:
+    for _ in range(12):
+        visitor = Visitor(app)
+        visitor.begin()
+        for page in ("/article/1", "/article/2", "/check"):
+            visitor.answer(page, choice)
+    assert [each.has_attended for each in answers.load(tmp_path)] == [False] * 12
+
+
+def test_participants_are_asked_for_answers_of_their_own(app: Starlette) -> None:
+    asked = []
+    for _ in range(12):
+        visitor = Visitor(app)
+        visitor.begin()
+        visitor.go(2)
+        asked.append(visitor.get("/check").asked)
+    assert len(set(asked)) > 1
+
+
+def test_the_attention_check_asks_for_the_same_however_often_it_is_shown(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.begin()
+    visitor.go(2)
+    asked = {visitor.get("/check").asked, visitor.answer("/check", "").asked, visitor.get("/check").asked}
+    assert len(asked) == 1
+    visitor.answer("/check", asked.pop())
+    assert only(tmp_path).has_attended is True
 
 
 def test_who_has_answered_all_has_finished_and_nobody_else(visitor: Visitor, tmp_path: Path) -> None:
@@ -149,10 +180,10 @@ def test_a_different_second_answer_is_not_taken_over(visitor: Visitor, tmp_path:
 def test_a_second_answer_to_the_check_is_not_taken_over(visitor: Visitor, tmp_path: Path) -> None:
     visitor.begin()
     visitor.go(2)
-    token = visitor.get("/check").token
-    assert visitor.post("/check", {"token": token, "choice": 4}).location == "/article/3"
-    assert visitor.post("/check", {"token": token, "choice": 4}).location == "/article/3"
-    assert visitor.post("/check", {"token": token, "choice": 2}).status == 409
+    page = visitor.get("/check")
+    wrong = {"token": page.token, "choice": NEUTRAL}
+    assert [visitor.post("/check", wrong).location for _ in range(2)] == ["/article/3"] * 2
+    assert visitor.post("/check", {"token": page.token, "choice": page.asked}).status == 409
     assert only(tmp_path).has_attended is False
 
 
@@ -251,6 +282,11 @@ def test_pages_differ_by_the_article_alone_whoever_wrote_it(app: Starlette) -> N
 @pytest.mark.parametrize("text", ["One.\n\nTwo.", "One.\nTwo.", " One.\r\n\r\n\r\nTwo. \n", "One.\u2029Two."])
 def test_an_article_has_the_same_paragraphs_however_its_lines_are_broken(text: str) -> None:
     assert pages.paragraphs(text) == ["One.", "Two."]
+
+
+@pytest.mark.parametrize("blank", [" ", "  ", "\t", "\xa0", "\u2009", "\u3000"])
+def test_words_are_apart_alike_whatever_white_space_is_between(blank: str) -> None:
+    assert pages.paragraphs(f"One{blank}two.") == ["One two."]
 
 
 def test_every_page_has_one_heading_a_language_and_no_script(visitor: Visitor) -> None:

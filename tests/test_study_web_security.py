@@ -139,6 +139,9 @@ def test_a_link_that_was_not_made_here_is_not_known(app: Starlette, link: str) -
         ("GET", "/article/one", 404),
         ("GET", "/article/" + "9" * 4000, 404),
         ("GET", "/article/9999999999999999999999", 404),
+        ("GET", "/article/" + "9" * 5000, 404),  # more digits than Python reads
+        ("POST", "/article/" + "9" * 5000, 404),
+        ("GET", "/article/١", 404),
         ("GET", "/../../etc/passwd", 404),
         ("GET", "/answers.sqlite", 404),
         ("GET", "/style.css", 404),
@@ -185,6 +188,12 @@ def test_a_form_of_too_many_fields_is_refused(visitor: Visitor) -> None:
 def test_a_form_that_is_too_large_is_refused(visitor: Visitor) -> None:
     body = b"token=" + b"x" * MOST_BYTES
     reply = visitor.ask("POST", "/article/1", body, headers={"content-type": FORM})
+    assert (reply.status, is_clean(reply)) == (413, True)
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5000, "-1", "one", "\xb2"])
+def test_a_form_that_is_said_to_be_too_large_is_refused(visitor: Visitor, length: str) -> None:
+    reply = visitor.ask("POST", "/article/1", headers={"content-type": FORM, "content-length": length})
     assert (reply.status, is_clean(reply)) == (413, True)
 
 

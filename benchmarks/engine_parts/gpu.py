@@ -25,7 +25,7 @@ from engine_parts.workloads import TOKENS, Workload, arithmetic, choices, prompt
 from evalkit.decoder.checkpoint import Checkpoint
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.engine import DecoderModel
-from evalkit.decoder.graphs import UNRECORDED, Steps
+from evalkit.decoder.graphs import CHECKED, UNRECORDED, Steps
 from evalkit.decoder.model import Decoder
 from evalkit.decoder.tokenizer import Tokenizer
 from evalkit.records import Completion, Generate, LogLikelihood, Request
@@ -193,7 +193,7 @@ def own_step(
         assert isinstance(response, Completion)
         if response.tokens < plan.new:
             print(f"    an answer ended after {response.tokens} of {plan.new} tokens, which flatters the figure")
-    for _ in range(UNRECORDED + 1):  # so that no recording is made while time is taken
+    for _ in range(UNRECORDED + CHECKED):  # so that no recording is made or compared while time is taken
         model.answer(asked[2])
     sides = {"long": lambda: model.answer(asked[plan.new]), "short": lambda: model.answer(asked[2])}
     seconds = alternate(sides, rounds=rounds, device=device)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import re
 import sqlite3
@@ -16,9 +14,9 @@ from typing import TypeVar
 
 from evalkit import atomic, rows
 from evalkit.articles.directory import ANSWERS
-from evalkit.articles.records import CHOICES, QUIZZES, Answer, Participant, Writer
+from evalkit.articles.records import CHOICES, QUIZZES, WRITERS, Answer, Participant
 from evalkit.errors import DataError, StorageError
-from evalkit.report.csv import FORMULA
+from evalkit.report.csv import FORMULA, line
 
 APPLICATION = 0x65767374  # "evst": how SQLite files tell whose they are
 VERSION = 1
@@ -26,7 +24,6 @@ VERSION = 1
 OF_PARTICIPANT = ("participant", "condition", "quiz", "finished", "attended")
 OF_ANSWER = ("article", "position", "writer", "choice", "seconds")
 COLUMNS = OF_PARTICIPANT + OF_ANSWER
-WRITERS: tuple[Writer, Writer] = ("human", "model")
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 GUARDED = re.compile(f"'*[{re.escape(''.join(FORMULA))}]")  # what has one more apostrophe before it in the file
 
@@ -87,15 +84,15 @@ def render_csv(participants: Sequence[Participant]) -> str:
 
     Text that a spreadsheet would take for a formula has an apostrophe before it, which `read_csv` takes away.
     """
-    lines = [_line(COLUMNS)]
+    lines = [line(COLUMNS)]
     for each in participants:
         states = (_word(each.has_finished), "" if each.has_attended is None else _word(each.has_attended))
         own = (_guarded(each.id), _guarded(each.condition), each.quiz, *states)
         for answer in each.answers:
             about = (answer.position, answer.writer, answer.choice, answer.seconds)
-            lines.append(_line((*own, _guarded(answer.article), *about)))
+            lines.append(line((*own, _guarded(answer.article), *about)))
         if not each.answers:
-            lines.append(_line((*own, *[""] * len(OF_ANSWER))))
+            lines.append(line((*own, *[""] * len(OF_ANSWER))))
     return "".join(lines)
 
 
@@ -193,10 +190,3 @@ def _word(value: bool) -> str:
 
 def _guarded(value: str) -> str:
     return f"'{value}" if GUARDED.match(value) else value
-
-
-def _line(cells: Sequence[object]) -> str:
-    out = io.StringIO(newline="")
-    # Only what the end of a line has is quoted, and readers take a lone carriage return for one.
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue().removesuffix("\r\n") + "\n"

@@ -15,7 +15,7 @@ from typing import Any
 
 from evalkit import manifest, plan, run, signature
 from evalkit.articles import directory as directories
-from evalkit.articles import given, provenance, quizzes, write
+from evalkit.articles import ending, given, provenance, quizzes, write
 from evalkit.articles.gather import TASK, Gathered, gather, some
 from evalkit.articles.given import Texts
 from evalkit.articles.records import Article, Condition, Study
@@ -51,8 +51,8 @@ def build(
 ) -> Outcome:
     """Build a study, from the names of articles and models to study.json; `say` is told its notes.
 
-    What was answered before, by a build that was stopped, is not asked again. A study that participants have answered
-    stays as it is. Raises EvalkitError for what cannot be carried out.
+    What was answered before, by a build that was stopped, is not asked again. A study that has been served to
+    participants stays as it is. Raises EvalkitError for what cannot be carried out.
     """
     gathered = gather(settings)
     texts = [given.read(each, gathered) for each in settings.given]
@@ -61,7 +61,7 @@ def build(
     notes = [*gathered.notes, *(note for each in texts for note in each.notes)]
     with provenance.claim(directory, described) as store:
         if (directory / directories.ANSWERS).exists():
-            note = f"{directory}: participants have answered; the study stays as it is."
+            note = f"{directory}: the study has been served to participants, and stays as it is."
             say(note)
             return Outcome(directory, directories.load(directory), (note,))
         for note in notes:
@@ -73,7 +73,7 @@ def build(
             written += office.work(load_model(name), roles, taken=_names(texts, written))
         conditions = [*(each.condition for each in written), *(each.condition for each in texts)]
         articles, left_out = _kept(gathered.articles, written)
-        told = [*(note for each in written for note in each.notes), *left_out]
+        told = [*(note for each in written for note in each.notes), *left_out, *_tells(articles, conditions)]
         for note in told:
             say(note)
         study = _study(settings, gathered, articles, conditions)
@@ -210,6 +210,21 @@ def _reasons(written: Sequence[Writing]) -> Mapping[str, Mapping[str, str]]:
     return reasons
 
 
+def _tells(articles: Sequence[Article], conditions: Sequence[Condition]) -> Iterator[str]:
+    """Say where one text of an article ends with a sentence and the other does not, which tells who wrote them."""
+    for condition in conditions:
+        odd = [
+            each.id
+            for each in articles
+            if ending.is_ended(each.text) != ending.is_ended(condition.written[each.id].text)
+        ]
+        if odd:
+            yield (
+                f"{condition.name}: of {count(len(odd), 'article')} one text alone ends with a sentence, the human one "
+                f"or the model's, by which they can be told: {some(odd)}."
+            )
+
+
 def _study(
     settings: BuildSettings, gathered: Gathered, articles: tuple[Article, ...], conditions: Sequence[Condition]
 ) -> Study:
@@ -218,7 +233,8 @@ def _study(
     ordered = sorted(conditions, key=lambda each: each.is_control)
     complete = tuple(replace(each, written={name: each.written[name] for name in ids}) for each in ordered)
     human_in_a = quizzes.assign(articles, settings.seed)
-    shown = digest(articles, human_in_a, [{name: each.text for name, each in one.written.items()} for one in complete])
+    texts = {one.name: {name: each.text for name, each in one.written.items()} for one in complete}
+    shown = digest(articles, human_in_a, texts)
     parts = [
         "study",
         f"seed:{settings.seed}",

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.articles import ending
+from evalkit.articles.length import count_words
 from evalkit.articles.likeness import Words, is_copy
 from evalkit.articles.records import Article
 from evalkit.records import Completion
 
 # Why candidates are dropped, in the order in which they are looked at.
 EMPTY = "empty"
+HALVED = "with half of a surrogate pair"
 UNENDED = "without a sentence's end"
 OF_HUMAN = "copies of the human article"
 OF_CONTEXT = "copies of an article of context"
 OF_OTHERS = "copies of another candidate"
 IN_CORPUS = "with words that stand in the corpus"
-REASONS = (EMPTY, UNENDED, OF_HUMAN, OF_CONTEXT, OF_OTHERS, IN_CORPUS)
+REASONS = (EMPTY, HALVED, UNENDED, OF_HUMAN, OF_CONTEXT, OF_OTHERS, IN_CORPUS)
+
+HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,16 @@ def clean(article: Article, written: Iterable[tuple[int, Completion]], *, contex
 
     Of equally near ones the lower seed comes first; of copies of each other the one that comes first stays.
     """
-    words = len(article.text.split())
+    words = count_words(article.text)
     human, shown = Words.of(article.text), [Words.of(each.text) for each in context]
     dropped: Counter[str] = Counter()
     cut: list[Candidate] = []
     for seed, completion in written:
         if not completion.text.strip():
             dropped[EMPTY] += 1
+            continue
+        if HALF.search(completion.text):  # of a server's JSON; study.json is UTF-8
+            dropped[HALVED] += 1
             continue
         is_whole = completion.finish in {"stop", "end-of-text"}
         text = ending.cut(completion.text, words=words, is_whole=is_whole)
@@ -58,7 +66,7 @@ def clean(article: Article, written: Iterable[tuple[int, Completion]], *, contex
             cut.append(Candidate(text, seed))
     left: list[Candidate] = []
     seen: list[Words] = []
-    for candidate in sorted(cut, key=lambda each: (abs(len(each.text.split()) - words), each.seed)):
+    for candidate in sorted(cut, key=lambda each: (abs(count_words(each.text) - words), each.seed)):
         own = Words.of(candidate.text)
         reasons = ((OF_HUMAN, [human]), (OF_CONTEXT, shown), (OF_OTHERS, seen))
         reason = next((reason for reason, others in reasons if is_copy(own, others)), None)

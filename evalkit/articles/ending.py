@@ -10,7 +10,10 @@ its paragraph ends too, or where the text has no other.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+
+from evalkit.articles.length import word_starts
 
 LONGEST = 40  # characters of a word that a full stop may belong to
 
@@ -38,14 +41,15 @@ _NUMBER = re.compile(r"nos?\.\s*\d", re.IGNORECASE)  # `No. 10`, and no end of `
 def cut(text: str, *, words: int, is_whole: bool) -> str | None:
     """Return the text up to the sentence's end that is nearest to `words` words, the earlier of two; None without one.
 
-    Words are what white space divides. `is_whole` says whether the writer ended the text, or else it was broken off,
+    Words are those of `length`. `is_whole` says whether the writer ended the text, or else it was broken off,
     perhaps after an abbreviation or within a number.
     """
     text = text.strip()
     found = ends(text, is_whole=is_whole)
     if not found:
         return None
-    best = min(found, key=lambda end: (abs(len(text[:end].split()) - words), end))
+    starts = word_starts(text)
+    best = min(found, key=lambda end: (abs(bisect_left(starts, end) - words), end))
     return text[:best]
 
 
@@ -53,6 +57,12 @@ def ends(text: str, *, is_whole: bool) -> Sequence[int]:
     """List the places after which sentences end: those outside quotations, or all where there are no others."""
     found = list(_ends(text, is_whole=is_whole))
     return [end for end in found if not _is_quoted(text, end)] or found
+
+
+def is_ended(text: str) -> bool:
+    """Tell whether a text, not empty, ends where a sentence does."""
+    text = text.strip()
+    return len(text) in _ends(text, is_whole=True)
 
 
 def _ends(text: str, *, is_whole: bool) -> Iterator[int]:

@@ -123,11 +123,15 @@ def _alike(articles: Sequence[Article]) -> dict[str, None]:
     alike: dict[str, None] = {}
     for article in articles:
         words = Words.of(article.text)
-        if any(is_same(words, other) for other in seen):
+        if _is_among(seen, words):
             alike[article.id] = None
         else:
             seen.append(words)
     return alike
+
+
+def _is_among(texts: Iterable[Words], own: Words) -> bool:
+    return any(is_same(own, other) for other in texts)
 
 
 def _check_titles(articles: Sequence[Article], location: str, notes: list[str]) -> None:
@@ -150,9 +154,7 @@ def _pool(
     texts = [Words.of(each.text) for each in articles]
     others = [Example(each.id, {}, ()) for each in found if each.id not in own and each.title]
     drawn = {each.id for each in dataset.sample(others, limit=MOST_OF_POOL, seed=settings.seed)} if others else set()
-    pool = tuple(
-        each for each in found if each.id in drawn and not any(is_same(Words.of(each.text), other) for other in texts)
-    )
+    pool = tuple(each for each in found if each.id in drawn and not _is_among(texts, Words.of(each.text)))
     if len(pool) >= settings.context:
         return pool
     notes.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evalkit import rows
 from evalkit.articles.gather import Gathered, some
+from evalkit.articles.length import count_words
 from evalkit.articles.likeness import Words, is_copy
 from evalkit.articles.records import Article, Condition, Written
 from evalkit.articles.settings import CONTROL, Given
@@ -93,8 +94,8 @@ def _texts(row: rows.Row, *, place: rows.Place) -> Sequence[str]:
 
 
 def _nearest(article: Article, texts: Sequence[str]) -> Written:
-    words = len(article.text.split())
-    chosen = min(texts, key=lambda text: abs(len(text.split()) - words))
+    words = count_words(article.text)
+    chosen = min(texts, key=lambda text: abs(count_words(text) - words))
     return Written(article.id, chosen, len(texts), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalkit.articles.records import Article, Quiz, Study
+from evalkit.articles.records import CHOICES, NEUTRAL, Article, Quiz, Study
 from evalkit.errors import UsageError
 from evalkit.registry import suggest
 from evalkit.text import generator, shuffled
@@ -27,6 +27,15 @@ def order(study: Study, participant_id: str) -> tuple[str, ...]:
     """Shuffle the ids of a study's articles for one participant, the same at each call."""
     draws = generator("order", study.seed, participant_id)
     return tuple(study.articles[place].id for place in shuffled(len(study.articles), draws))
+
+
+def asked(study: Study, participant_id: str, *, before: int | None) -> int:
+    """Draw the choice that the attention check asks of a participant, the same at each call; never the neutral one.
+
+    Nor is it `before`, the choice given last: who always gives the same answer fails.
+    """
+    choices = [each for each in range(1, len(CHOICES) + 1) if each not in (NEUTRAL, before)]
+    return generator("attention", study.seed, participant_id).choice(choices)
 
 
 def shown(study: Study, condition: str, *, quiz: Quiz, article: str) -> str:

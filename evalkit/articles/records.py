@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 Writer: TypeAlias = Literal["human", "model"]
 Quiz: TypeAlias = Literal["A", "B"]
 QUIZZES: tuple[Quiz, Quiz] = ("A", "B")
+WRITERS: tuple[Writer, Writer] = ("human", "model")
 
 CHOICES = (  # of the paper's question (Brown 2020, Appendix E), in its order; an answer is a place in it, from 1
     "very likely written by a human",

@@ -36,7 +36,7 @@ class BuildSettings:
     models: tuple[str, ...] = ()
     given: tuple[Given, ...] = ()
     control: str | None = None  # model of the control; None is the first model, `none` leaves it out
-    title: str = TITLE  # of the study, what participants see
+    title: str = TITLE  # of the report and the admin's page; participants are not shown it
     limit: int = 25  # articles, a seeded sample; the paper's number
     candidates: int = 5  # continuations an article, of which one is chosen; the paper's number
     context: int = 3  # articles before the one to be written; the paper's number
@@ -79,7 +79,7 @@ class BuildSettings:
         if least_seconds is not None and not 0 < least_seconds < 86_400:
             raise UsageError(f"--least-seconds: found {least_seconds:g}, expected above 0 and less than a day")
         if not self.title.strip():
-            raise UsageError("--title: found an empty text, expected what participants see above the study")
+            raise UsageError("--title: found an empty text, expected what the report is to be called")
 
     @property
     def control_model(self) -> str | None:

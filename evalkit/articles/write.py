@@ -10,6 +10,7 @@ from evalkit import encoding, fewshot
 from evalkit.articles import choice
 from evalkit.articles.choice import Left
 from evalkit.articles.gather import Gathered, example
+from evalkit.articles.length import count_words
 from evalkit.articles.records import Condition, Written
 from evalkit.articles.settings import CONTROL, BuildSettings
 from evalkit.assignment import Assignment
@@ -129,7 +130,7 @@ def _rounds(
 
 def _room(gathered: Gathered) -> int:
     """Keep tokens for an article as long as the longest, the same for every model, and no less than the task does."""
-    longest = max(len(each.text.split()) for each in gathered.articles)
+    longest = max(count_words(each.text) for each in gathered.articles)
     return max(gathered.task.max_tokens, TOKENS_A_WORD * longest)
 
 
@@ -164,9 +165,9 @@ def _account(writer: Writer, answered: Sequence[Answered], lefts: Iterable[Left]
 
 def _broken_off(writer: Writer, answered: Sequence[Answered]) -> int:
     """Count the candidates that had no tokens left before they were as long as the human article."""
-    words = {each.id: len(each.targets[0].split()) for each in writer.assignment.examples}
+    words = {each.id: count_words(each.targets[0]) for each in writer.assignment.examples}
     return sum(
-        completion.finish in {"max-tokens", "window"} and len(completion.text.split()) < words[each.article]
+        completion.finish in {"max-tokens", "window"} and count_words(completion.text) < words[each.article]
         for each in answered
         for _, completion in each.written
     )

@@ -6,6 +6,8 @@ Shapes: B batch, H heads, G heads of keys and values, T and Q queries, S keys, D
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +18,7 @@ from torch import Tensor
 from evalkit.decoder import fused, varlen
 
 CAPPED_QUERIES = 256  # whose scores are in memory at a time, where they are capped
+LARGEST_HEAD = 256  # that torch's flash kernel takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,20 @@ class Scores:
 
     scale: float | None = None  # None: 1 / sqrt(D)
     cap: float | None = None  # s becomes cap tanh(s / cap), as in Gemma 2
+
+
+@contextmanager
+def ready_kernels() -> Iterator[None]:
+    """Let torch take no attention of cuDNN's meanwhile, which plans anew for every shape.
+
+    A plan takes some hundredths of a second or more, shapes of prompts are seldom seen twice, and a step's grows.
+    """
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
 def attend(
@@ -237,7 +254,7 @@ def _attend_with_sums(
             query, key, value, 0.0, is_causal, attn_mask=bias, scale=scores.scale
         )
         return mixed, sums
-    if scores.cap is None and mask is None and query.device.type == "cuda" and query.dtype != torch.float32:
+    if scores.cap is None and mask is None and _has_flash(query):
         found = torch.ops.aten._scaled_dot_product_flash_attention(
             query, key, value, 0.0, is_causal, False, scale=scores.scale
         )
@@ -247,6 +264,15 @@ def _attend_with_sums(
         mask = visible_from(positions, key.shape[2], band=None)
     made = _made(query, key, mask, scores)  # (B, H, Q, S)
     return (made.softmax(dim=-1).to(value.dtype) @ value), made.logsumexp(dim=-1)
+
+
+def _has_flash(query: Tensor) -> bool:
+    """Say whether torch's flash kernel takes queries (B, H, Q, D) as they are."""
+    size = query.shape[-1]
+    if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    is_new = torch.cuda.get_device_capability(query.device) >= (8, 0)
+    return is_new and torch.backends.cuda.is_flash_attention_available() and size % 8 == 0 and size <= LARGEST_HEAD
 
 
 def _attend_capped(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scores: Scores) -> Tensor:

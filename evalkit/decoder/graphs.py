@@ -6,10 +6,11 @@ What a step does is the same on every device: without a recording it is done ane
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -30,8 +31,10 @@ Recorder: TypeAlias = Callable[[], Record]
 """Makes what records the steps of one store."""
 
 UNRECORDED = 2  # steps of a kind before it is recorded, in which libraries make what a recording may not
+CHECKED = 2  # replays that are compared with steps: the second finds numbers that were recorded as they were
+MOST_RECORDED = 128  # recordings, of which each takes some megabytes of a device
 STORE_SHARE = 0.4  # of a GPU's memory that keys and values of answers that grow may take
-CLOSE = 0.02  # of the largest number; a recording may sum in another order
+CLOSE = 0.05  # of the norm of a row's hidden state: half precision in another order is off by less, another step by more
 # Those that take a mask and do the same whatever it holds.
 BACKENDS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -89,37 +92,43 @@ class Step:
         self.move(columns)
 
     def is_repeated_by(self, replay: Work, work: Work) -> bool:
-        """Do work, and say whether a recording of it did the same; it is done once, whatever the answer."""
+        """Do work, and say whether a recording of it did the same; what stays is what the work itself made."""
         state = [self.hidden, self.tokens, self.cache.lengths]
         before = [each.clone() for each in state]
-        work()
-        expected = [each.clone() for each in state]
-        for each, old in zip(state, before, strict=True):
-            each.copy_(old)
         with suppress(RuntimeError):
             replay()
+        hidden, tokens, lengths = (each.clone() for each in state)
+        for each, old in zip(state, before, strict=True):
+            each.copy_(old)
+        work()  # last, for keys and values that a bad recording put in their place are put there anew
         # Of two tokens that are as likely either may be chosen, which makes other numbers of that row alone.
-        same = self.tokens == expected[1]
-        found, wanted = (each[same].float().nan_to_num() for each in (self.hidden, expected[0]))
-        is_same = torch.equal(self.cache.lengths, expected[2]) and 2 * len(found) >= len(same)
-        is_same = is_same and ((found - wanted).abs() <= CLOSE * wanted.abs().max()).all().item() is True
-        for each, new in zip(state, expected, strict=True):
-            each.copy_(new)
-        return is_same
+        same = tokens == self.tokens
+        found, wanted = (each[same].float().nan_to_num() for each in (hidden, self.hidden))
+        if not torch.equal(lengths, self.cache.lengths) or 2 * len(found) < len(same):
+            return False
+        return bool(((found - wanted).norm(dim=1) <= CLOSE * wanted.norm(dim=1)).all())
 
 
 class Steps:
     """The steps of one decoder: a store that all shapes share, one at a time, and what was recorded."""
 
-    def __init__(self, decoder: Decoder, *, recorder: Recorder | None = None, most: int | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        recorder: Recorder | None = None,
+        most: int | None = None,
+        most_recorded: int = MOST_RECORDED,
+    ) -> None:
         """Hold at most `most` numbers of keys and values; without a recorder no step is recorded."""
         self._decoder = decoder
+        self._most_recorded = most_recorded
         self._recorder = recorder
         self._record: Record | None = None
         self._most = most
         self._store: Tensor | None = None
         self._steps: dict[Shape, Step] = {}
-        self._replays: dict[tuple[Shape, int, bool], Work] = {}
+        self._replays: dict[tuple[Shape, int, bool], Work] = {}  # what was replayed last comes last
         self._done: Counter[tuple[Shape, int, bool]] = Counter()
         self._user: weakref.ref[object] | None = None  # whose rows lie in the store
         self.refusal: str | None = None  # why no step is recorded, where one could not be
@@ -149,9 +158,11 @@ class Steps:
         return self._steps[shape]
 
     def leave(self, user: object) -> None:
-        """Let others use the store."""
+        """Let others use the store; where none will, its memory is given back."""
         if self._user is not None and self._user() is user:
             self._user = None
+            if not self.is_usable:
+                self._forget()
 
     def give_up(self) -> bool:
         """Forget the store because the memory does not suffice, and never make one as large; say if there was one."""
@@ -163,10 +174,14 @@ class Steps:
 
     def _forget(self) -> None:
         """Forget the store and all that was recorded with it; who uses it now may go on."""
-        if self._store is not None and self._store.device.type == "cuda":
-            torch.cuda.synchronize(self._store.device)  # what is replayed is not taken away
+        self._wait()
         self._store, self._user, self._record = None, None, None
         self._steps, self._replays, self._done = {}, {}, Counter()
+
+    def _wait(self) -> None:
+        """Wait for the device, before recordings that it may be replaying are taken away."""
+        if self._store is not None and self._store.device.type == "cuda":
+            torch.cuda.synchronize(self._store.device)
 
     def run(self, step: Step, *, columns: int, is_greedy: bool) -> None:
         """Do a step's work: by its recording, which is made once the step was done some times."""
@@ -175,24 +190,36 @@ class Steps:
         if self._steps.get(step.shape) is not step:  # its store was given up
             work()
             return
-        if kind not in self._replays and self._done[kind] >= UNRECORDED and self._record and self.is_usable:
-            self._do_and_record(step, kind, work)
-            return
         self._done[kind] += 1
-        self._replays.get(kind, work)()
-
-    def _do_and_record(self, step: Step, kind: tuple[Shape, int, bool], work: Work) -> None:
-        assert self._record is not None
-        try:
-            replay = self._record(work)
-        except RuntimeError as error:
-            self.refusal = (str(error).splitlines() or [type(error).__name__])[0]
+        replay = self._replays.pop(kind, None)
+        if replay is None and self._done[kind] > UNRECORDED:
+            replay = self._recorded(work)
+        if replay is None:
             work()
             return
-        if step.is_repeated_by(replay, work):
-            self._replays[kind] = replay
-        else:
+        self._replays[kind] = replay
+        if self._done[kind] > UNRECORDED + CHECKED:
+            replay()
+        elif not step.is_repeated_by(replay, work):
             self.refusal = "a recorded step gave other numbers"
+            self._replays = {}
+
+    def _recorded(self, work: Work) -> Work | None:
+        """Record work, which is not done by that; None where nothing is recorded, or no longer."""
+        if self._record is None or not self.is_usable:
+            return None
+        while len(self._replays) >= self._most_recorded:
+            self._wait()
+            oldest = next(iter(self._replays))
+            del self._replays[oldest], self._done[oldest]
+        try:
+            return self._record(work)
+        except RuntimeError as error:
+            cause = first_cause(error)
+            self._record = None
+            if not isinstance(cause, torch.OutOfMemoryError):  # another store may leave more memory
+                self.refusal = (str(cause).splitlines() or [type(cause).__name__])[0]
+            return None
 
     def _make_store(self, numbers: int, holder: object | None) -> bool:
         if self._most is not None and numbers > self._most:
@@ -210,6 +237,13 @@ class Steps:
         self._store = store
         self._record = None if self._recorder is None else self._recorder()
         return True
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Give the error that others followed: one in a recording makes its end fail as well."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def steps_of(decoder: Decoder) -> Steps | None:
@@ -231,13 +265,39 @@ def recorder(device: torch.device) -> Record:
 
     def record(work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device):
+        with torch.cuda.device(device), uncollected():
             before = torch.cuda.current_stream(device)
+            torch.cuda.current_blas_handle()  # one a thread, which a recording may not make
             try:
                 with torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"):
                     work()
+            except RuntimeError:
+                clear_away(device, memory)
+                raise
             finally:
                 torch.cuda.set_stream(before)  # which a recording that fails may leave undone
         return graph.replay
 
     return record
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage meanwhile: there may be recordings in it, which must not be freed during another one."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def clear_away(device: torch.device, memory: tuple[int, int]) -> None:
+    """Undo what torch leaves where a recording could not be ended: a pool being filled, a generator that records."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    with suppress(RuntimeError, AttributeError):  # where the pool was ended, or torch names it otherwise
+        torch._C._cuda_endAllocateToPool(index, memory)
+    with suppress(RuntimeError, AttributeError):
+        generator = torch.cuda.default_generators[index]
+        generator.graphsafe_set_state(generator.clone_state())

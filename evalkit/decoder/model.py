@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from evalkit.decoder import rotary
 from evalkit.decoder.activation import activate
-from evalkit.decoder.attention import Scores, attend
+from evalkit.decoder.attention import Scores, attend, ready_kernels
 from evalkit.decoder.cache import Past
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.linear import Linear, pack, project
@@ -65,7 +66,7 @@ class Decoder(nn.Module):
 
     def pack(self) -> None:
         """Hold a packed copy of large weights for decoding on the CPU; the weights must not change after this."""
-        if self._packed_head is None:
+        if self._packed_head is None and self.tokens.device.type == "cpu":
             self._packed_head = pack(self.tokens if self.config.is_tied else self.head.weight)
             for module in self.modules():
                 if isinstance(module, Linear):
@@ -107,9 +108,12 @@ class Decoder(nn.Module):
             local = self._turns_at(positions, config.local_rotary, hidden, end=end)
         step = Step(cache, turns, local)
         *early, last = self.blocks
-        for block in early:
-            hidden = block(hidden, step)
-        return self.norm(last(hidden, step, wanted))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        # Training has one shape, for which the device's fastest kernel may as well be planned.
+        is_varied = tokens.device.type == "cuda" and not torch.is_grad_enabled()
+        with ready_kernels() if is_varied else nullcontext():
+            for block in early:
+                hidden = block(hidden, step)
+            return self.norm(last(hidden, step, wanted))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
     def _turns_at(self, positions: Tensor, radians: tuple[float, ...], hidden: Tensor, *, end: int) -> Tensor:
         """Look up cosines and sines of positions (1 or B, T) below `end`: (2, 1 or B, T, n)."""

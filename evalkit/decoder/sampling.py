@@ -20,10 +20,16 @@ def pick(logits: Tensor, rules: Sequence[Decoding], uniforms: Sequence[float]) -
     drawn = [row for row, rule in enumerate(rules) if not is_greedy(rule)]
     if not drawn:
         return likeliest
-    rows = torch.tensor(drawn, device=logits.device)
+    rows = put(drawn, device=logits.device, dtype=torch.long)
     probabilities = distribution(logits[rows], [rules[row] for row in drawn])
-    numbers = torch.tensor([uniforms[row] for row in drawn], device=probabilities.device, dtype=probabilities.dtype)
+    numbers = put([uniforms[row] for row in drawn], device=probabilities.device, dtype=probabilities.dtype)
     return likeliest.index_copy(0, rows, invert(probabilities, numbers).to(likeliest.device))
+
+
+def put(numbers: Sequence[float], *, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Put numbers (N) on a device; a GPU is not waited for, so that it may be computing what came before."""
+    made = torch.tensor(numbers, dtype=dtype)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
 def is_greedy(rule: Decoding) -> bool:
@@ -35,17 +41,17 @@ def distribution(logits: Tensor, rules: Sequence[Decoding]) -> Tensor:
     """Turn logits (B, V) into probabilities (B, V), in float64, after temperature, top-k and top-p in this order."""
     if logits.device.type == "mps":  # which has no float64
         logits = logits.cpu()
-    temperatures = torch.tensor([rule.temperature for rule in rules], device=logits.device, dtype=torch.float64)
+    temperatures = put([rule.temperature for rule in rules], device=logits.device, dtype=torch.float64)
     probabilities = torch.softmax(logits.double() / temperatures[:, None], dim=-1)
     if all(rule.top_k is None and rule.top_p is None for rule in rules):
         return probabilities
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     vocabulary = logits.shape[-1]
-    counts = torch.tensor([rule.top_k or vocabulary for rule in rules], device=logits.device)
+    counts = put([rule.top_k or vocabulary for rule in rules], device=logits.device, dtype=torch.long)
     kept = torch.arange(vocabulary, device=logits.device) < counts[:, None]
     ordered = torch.where(kept, ordered, 0.0)
     ordered = ordered / ordered.sum(dim=-1, keepdim=True)
-    masses = torch.tensor([rule.top_p or 1.0 for rule in rules], device=logits.device, dtype=torch.float64)
+    masses = put([rule.top_p or 1.0 for rule in rules], device=logits.device, dtype=torch.float64)
     before = ordered.cumsum(dim=-1) - ordered  # mass ahead of each token: the token that crosses top_p is kept
     ordered = torch.where(before < masses[:, None], ordered, 0.0)
     ordered = ordered / ordered.sum(dim=-1, keepdim=True)

@@ -19,15 +19,16 @@ def render(table: Table) -> str:
     readers of CSV would take them for rows; all other forms have them.
     """
     found = typed.columns(table)
-    lines = [_line([column.name for column in found])]
-    lines += [_line([column.values[at] for column in found]) for at in range(len(table.rows))]
+    lines = [line([_plain(column.name) for column in found])]
+    lines += [line([_plain(column.values[at]) for column in found]) for at in range(len(table.rows))]
     return "".join(lines)
 
 
-def _line(values: Sequence[typed.Value]) -> str:
+def line(cells: Sequence[object]) -> str:
+    """Write one line, its end with it; cells stay as they are."""
     out = io.StringIO(newline="")
     # Only what the end of a line has is quoted, and readers take a lone carriage return for one.
-    csv.writer(out, lineterminator="\r\n").writerow([_plain(value) for value in values])
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
     return out.getvalue().removesuffix("\r\n") + "\n"
 
 

@@ -19,6 +19,7 @@ from evalkit.articles.analysis.exclusions import REASONS, Reason, judge, kept
 from evalkit.articles.analysis.fit import FEWEST_SIZES, PowerLaw, fit
 from evalkit.articles.analysis.power import Plan, Variances
 from evalkit.articles.analysis.texts import Choices, Confidence, TextScore
+from evalkit.articles.length import count_words
 from evalkit.articles.records import Condition, Exclusions, Participant, Study
 from evalkit.records import Estimate
 from evalkit.report.table import count
@@ -168,7 +169,7 @@ def _dont_know(tallies: Sequence[Tally]) -> Estimate | None:
 
 
 def _words(shown: Sequence[str]) -> float:
-    return math.fsum(len(text.split()) for text in shown) / max(1, len(shown))
+    return math.fsum(count_words(text) for text in shown) / max(1, len(shown))
 
 
 def _plan(groups: Sequence[Group], *, articles: int) -> Plan | None:

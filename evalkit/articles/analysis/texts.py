@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from evalkit import stats
 from evalkit.articles.analysis.accuracy import is_correct
 from evalkit.articles.analysis.agreement import Agreement, alpha
-from evalkit.articles.records import CHOICES, NEUTRAL, Answer, Participant, Study, Writer
+from evalkit.articles.records import CHOICES, NEUTRAL, WRITERS, Answer, Participant, Study, Writer
 from evalkit.records import Estimate
 
-WRITERS: tuple[Writer, Writer] = ("human", "model")
 SURE = frozenset((1, len(CHOICES)))  # the answers that say "very likely"
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio.to_thread
 from starlette.exceptions import HTTPException
@@ -24,12 +21,11 @@ from evalkit.articles.web.keys import HOURS, Keys, is_admin_token
 from evalkit.articles.web.limits import Limit
 from evalkit.articles.web.security import address, read_form
 from evalkit.articles.web.store import Store
+from evalkit.report.csv import line
 
 HEADER = ("condition", "quiz", "begun", "finished", "passed the check", "answers", "median s an article")
 TRIES_AT_ONCE = 10  # of the token, for each client address
 TRIES_A_SECOND = 0.1
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +97,9 @@ async def _codes(office: Office, request: Request) -> Response:
     """List completion codes in their own order: beside ids they would tell a crowd platform's worker's answers."""
 
     def render(participants: Sequence[Participant]) -> str:
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("code", "attended"))
         finished = [each for each in participants if each.has_finished]
-        writer.writerows(sorted((office.keys.code(each.id), "yes" if each.has_attended else "no") for each in finished))
-        return out.getvalue()
+        rows = sorted((office.keys.code(each.id), "yes" if each.has_attended else "no") for each in finished)
+        return "".join(map(line, [("code", "attended"), *rows]))
 
     return await _file(office, request, "codes.csv", render)
 

@@ -15,11 +15,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from evalkit.articles.length import count_words
 from evalkit.articles.records import CHOICES, Study
 from evalkit.report.page.markup import HIDDEN
 
 HERE = Path(__file__).parent
-ASKED = 2  # the choice that the attention check asks for
 WORDS_A_MINUTE = 200  # of reading
 SECONDS_A_CHOICE = 15
 LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -81,9 +81,9 @@ def article(shown: Shown, *, place: int, of: int, form: Form) -> str:
     return _render("article.html", shown=shown, place=place, of=of, form=form)
 
 
-def check(*, answered: int, of: int, form: Form) -> str:
-    """Ask for the answer that the page names."""
-    return _render("check.html", answered=answered, of=of, form=form, asked=CHOICES[ASKED - 1])
+def check(*, answered: int, of: int, form: Form, asked: int) -> str:
+    """Ask for the answer that the page names, `asked` a place in CHOICES, from 1."""
+    return _render("check.html", answered=answered, of=of, form=form, asked=CHOICES[asked - 1])
 
 
 def thanks(code: str) -> str:
@@ -119,7 +119,7 @@ def admin(study: Study, *, header: Sequence[str], rows: Sequence[Sequence[str]],
 
 def minutes(study: Study) -> int:
     """Estimate how long the quiz takes, in steps of five minutes, from the lengths of what people wrote."""
-    words = sum(len(each.text.split()) for each in study.articles)
+    words = sum(count_words(each.text) for each in study.articles)
     seconds = 60 * words / WORDS_A_MINUTE + SECONDS_A_CHOICE * len(study.articles)
     return 5 * math.ceil(seconds / 300)
 
@@ -141,8 +141,11 @@ def clean(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Split a text at its line breaks, one or several alike, so that nobody's habit of breaking lines shows."""
-    return [line.strip() for line in clean(text).split("\n") if line.strip()]
+    """Split a text at its line breaks, one or several alike, with one blank for any other white space between words.
+
+    So nobody's habit of breaking lines shows, nor a program's of blanks that are wide or do not break.
+    """
+    return [" ".join(line.split()) for line in clean(text).split("\n") if line.strip()]
 
 
 def sentence(choice: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from evalkit.articles.web.store import Outcome, Store, Taken
 
 DAYS = 30  # that a cookie is kept
 SEE_OTHER = 303
+PLACE = re.compile("[1-9][0-9]{0,8}")
 
 Result = TypeVar("Result")
 
@@ -51,6 +53,10 @@ class Desk:
             return "/check"
         return f"/article/{taken.answered + 1}"
 
+    def asked(self, taken: Taken) -> int:
+        """Return the choice that the attention check asks of a participant who is at it."""
+        return quizzes.asked(self.study, taken.participant, before=taken.latest)
+
     def name(self, taken: Taken, place: int) -> str:
         """Return the id of the article at a place, from 1, of a participant's order."""
         return quizzes.order(self.study, taken.participant)[place - 1]
@@ -63,8 +69,8 @@ def routes(desk: Desk) -> list[Route]:
         Route("/begin", partial(_begin, desk), methods=["POST"]),
         Route("/resume/{ticket}", partial(_resume, desk), methods=["GET"]),
         Route("/instructions", partial(_instructions, desk), methods=["GET"]),
-        Route("/article/{place:int}", partial(_article, desk), methods=["GET"]),
-        Route("/article/{place:int}", partial(_answer, desk), methods=["POST"]),
+        Route("/article/{place}", partial(_article, desk), methods=["GET"]),
+        Route("/article/{place}", partial(_answer, desk), methods=["POST"]),
         Route("/check", partial(_check, desk), methods=["GET"]),
         Route("/check", partial(_attend, desk), methods=["POST"]),
         Route("/thanks", partial(_thanks, desk), methods=["GET"]),
@@ -170,7 +176,7 @@ async def _attend(desk: Desk, request: Request) -> Response:
         taken = desk.store.find(participant) if participant else None
         if taken is None or choice is None:
             return taken, "not shown"
-        outcome = desk.store.attend(taken.participant, choice, asked=pages.ASKED)
+        outcome = desk.store.attend(taken.participant, choice, asked=desk.asked(taken))
         return desk.store.find(taken.participant), outcome
 
     taken, outcome = await desk.work(keep)
@@ -204,7 +210,7 @@ def _shown(desk: Desk, request: Request, taken: Taken, place: int, *, is_incompl
 
 def _checking(desk: Desk, request: Request, taken: Taken, *, is_incomplete: bool = False) -> Response:
     form = _form(desk, request, taken, is_incomplete=is_incomplete)
-    page = pages.check(answered=taken.answered, of=len(desk.study.articles), form=form)
+    page = pages.check(answered=taken.answered, of=len(desk.study.articles), form=form, asked=desk.asked(taken))
     return HTMLResponse(page, status_code=422 if is_incomplete else 200)
 
 
@@ -224,10 +230,11 @@ async def _choice(desk: Desk, request: Request, participant: str | None) -> int 
 
 
 def _place(desk: Desk, request: Request) -> int:
-    place: int = request.path_params["place"]
-    if not 1 <= place <= len(desk.study.articles):
+    found: str = request.path_params["place"]
+    # More digits than that are no place, and Python refuses thousands of them.
+    if not PLACE.fullmatch(found) or int(found) > len(desk.study.articles):
         raise HTTPException(404)
-    return place
+    return int(found)
 
 
 async def _here(desk: Desk, request: Request) -> Taken | None:

@@ -17,6 +17,7 @@ from evalkit.articles.answers import APPLICATION, VERSION, check_kind
 from evalkit.articles.directory import ANSWERS
 from evalkit.articles.records import QUIZZES, Quiz, Study, Writer
 from evalkit.errors import StorageError
+from evalkit.text import generator
 
 Outcome: TypeAlias = Literal["kept", "same", "different", "not shown"]
 
@@ -73,6 +74,7 @@ class Taken:
     condition: str
     quiz: Quiz
     answered: int  # articles
+    latest: int | None  # choice about the last of them; None before any
     has_attended: bool | None  # None before the attention check
     has_finished: bool
 
@@ -132,12 +134,13 @@ class Store:
             rows = self._connection.execute("SELECT condition, quiz, count(*) FROM participants GROUP BY 1, 2")
             counted |= {(condition, quiz): count for condition, quiz, count in rows}
             fewest = min(counted.values())
-            condition, quiz = secrets.choice([cell for cell, count in counted.items() if count == fewest])
+            draws = generator("cell", self._study.seed, participant)
+            condition, quiz = draws.choice([cell for cell, count in counted.items() if count == fewest])
             self._connection.execute(
                 "INSERT INTO participants (id, condition, quiz, begun) VALUES (?, ?, ?, ?)",
                 (participant, condition, quiz, time.time()),
             )
-        return Taken(participant, condition, quiz, 0, None, has_finished=False)
+        return Taken(participant, condition, quiz, 0, None, has_attended=None, has_finished=False)
 
     def show(self, participant: str, article: str) -> None:
         """Note when an article is shown; only the first time counts."""
@@ -188,14 +191,16 @@ class Store:
     def _find(self, participant: str) -> Taken | None:
         row = self._connection.execute(
             "SELECT condition, quiz, attended, finished IS NOT NULL, "
-            "(SELECT count(*) FROM answers WHERE participant = participants.id) FROM participants WHERE id = ?",
+            "(SELECT count(*) FROM answers WHERE participant = participants.id), "
+            "(SELECT choice FROM answers WHERE participant = participants.id ORDER BY position DESC LIMIT 1) "
+            "FROM participants WHERE id = ?",
             (participant,),
         ).fetchone()
         if row is None:
             return None
-        condition, quiz, attended, finished, answered = row
+        condition, quiz, attended, finished, answered, latest = row
         has_attended = None if attended is None else bool(attended)
-        return Taken(participant, condition, quiz, answered, has_attended, bool(finished))
+        return Taken(participant, condition, quiz, answered, latest, has_attended, bool(finished))
 
     def _open(self) -> None:
         execute = self._connection.execute

@@ -14,7 +14,7 @@ OPEN = 1  # articles that are open at first, so that a reader sees what they are
 def render(articles: Sequence[ShownArticle]) -> Iterator[str]:
     """Write a block for each article, in their order: its texts one below the other, the human one first."""
     yield '<p class="soft">A participant saw one text of each article, never who wrote it, and gave one answer. '
-    yield "Beside each answer stands how often it was given.</p>\n"
+    yield "Beside each answer stands how often it was given, by those who are excluded from the tables too.</p>\n"
     for place, article in enumerate(articles):
         given = sum(count for each in article.texts for _, count in each.answers)
         yield f'<details class="article"{" open" * (place < OPEN)}><summary><h3>{_title(article)}</h3> '
