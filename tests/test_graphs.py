@@ -269,6 +269,80 @@ def test_a_recording_that_does_something_else_is_not_used(folder: Path) -> None:
     assert steps.refusal == "a recorded step gave other numbers"
 
 
+def right_once(work: Callable[[], None]) -> Callable[[], None]:
+    left = [work]
+    return lambda: left.pop()() if left else None
+
+
+def test_a_recording_that_is_right_once_is_not_used(folder: Path) -> None:
+    model, steps = static(folder, recorder=lambda: right_once)
+    requests = long_requests(20)
+    assert model.answer(requests) == plain(folder).answer(requests)
+    assert steps.refusal == "a recorded step gave other numbers"
+
+
+def overwrite(work: Callable[[], None]) -> Callable[[], None]:
+    """Record a step that takes everything for the same token, keys and values included."""
+    step = work.func.__self__  # type: ignore[attr-defined]  # a partial of Step.work
+    return lambda: (step.tokens.zero_(), step.move(step.shape.capacity))[1]
+
+
+def test_a_bad_recording_leaves_no_keys_and_values(folder: Path) -> None:
+    model, steps = static(folder, recorder=lambda: overwrite)
+    requests = long_requests(20)
+    assert model.answer(requests) == plain(folder).answer(requests)
+    assert steps.refusal == "a recorded step gave other numbers"
+
+
+def test_the_memory_of_steps_that_nobody_takes_any_more_is_given_back(folder: Path) -> None:
+    model, steps = static(folder, recorder=lambda: refuse)
+    model.answer(long_requests(20))
+    assert steps._store is None
+
+
+def refuse_twice(work: Callable[[], None]) -> Callable[[], None]:
+    try:
+        return refuse(work)
+    finally:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_the_first_of_the_errors_of_a_recording_is_told(folder: Path) -> None:
+    model, steps = static(folder, recorder=lambda: refuse_twice)
+    model.answer(long_requests(20))
+    assert steps.refusal == "operation not permitted when stream is capturing"
+
+
+def exhaust(work: Callable[[], None]) -> Callable[[], None]:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_recording_that_the_memory_has_no_room_for_refuses_no_others(folder: Path) -> None:
+    tried: list[None] = []
+
+    def counted(work: Callable[[], None]) -> Callable[[], None]:
+        tried.append(None)
+        return exhaust(work)
+
+    model, steps = static(folder, recorder=lambda: counted)
+    requests = [Generate("The cat", max_tokens=20)]
+    expected = plain(folder).answer(requests)
+    assert [model.answer(requests) for _ in range(3)] == [expected] * 3
+    assert steps_of(model._decoder) is steps
+    assert len(tried) == 1  # with one store
+
+
+def test_few_recordings_are_held(folder: Path) -> None:
+    loaded = checkpoint.load(folder)
+    loaded.decoder.steps = steps = Steps(loaded.decoder, recorder=lambda: tape, most_recorded=2)
+    model = DecoderModel(loaded, name="static")
+    requests = [Generate("The cat", max_tokens=200)]  # steps of three kinds: they read 64, 128 and 256 columns
+    expected = plain(folder).answer(requests)
+    assert [model.answer(requests) for _ in range(2)] == [expected] * 2
+    assert steps.recorded == 2
+    assert steps.refusal is None
+
+
 def test_rows_have_one_user_at_a_time() -> None:
     steps, shape = Steps(make_decoder()), Shape(2, 64, 0)
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from evalkit.decoder import packed, varlen
-from evalkit.decoder.attention import Scores, attend, attend_in_rows, attend_packed
+from evalkit.decoder.attention import Scores, attend, attend_in_rows, attend_packed, ready_kernels
 from evalkit.decoder.cache import KVCache
 from evalkit.decoder.config import DecoderConfig
 from evalkit.decoder.families import FAMILIES
@@ -102,6 +102,18 @@ def test_torchs_kernel_takes_what_it_is_given() -> None:
 
 def test_a_kernel_that_is_not_there_is_found_out_by_a_trial() -> None:
     assert not varlen.is_right(torch.device("cpu"), torch.bfloat16, 64)
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_kernels_that_are_planned_for_every_shape_are_left_out_for_a_time(is_allowed: bool) -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(is_allowed)
+    try:
+        with ready_kernels():
+            meanwhile = torch.backends.cuda.cudnn_sdp_enabled()
+        assert (meanwhile, torch.backends.cuda.cudnn_sdp_enabled()) == (False, is_allowed)
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def test_a_cpu_pads() -> None:

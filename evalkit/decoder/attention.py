@@ -18,7 +18,6 @@ from torch import Tensor
 from evalkit.decoder import fused, varlen
 
 CAPPED_QUERIES = 256  # whose scores are in memory at a time, where they are capped
-LARGEST_HEAD = 256  # that torch's flash kernel takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ def ready_kernels() -> Iterator[None]:
 
     A plan takes some hundredths of a second or more, shapes of prompts are seldom seen twice, and a step's grows.
     """
-    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]  # torch's own
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         yield
@@ -272,7 +271,9 @@ def _has_flash(query: Tensor) -> bool:
     if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16):
         return False
     is_new = torch.cuda.get_device_capability(query.device) >= (8, 0)
-    return is_new and torch.backends.cuda.is_flash_attention_available() and size % 8 == 0 and size <= LARGEST_HEAD
+    return (
+        is_new and torch.backends.cuda.is_flash_attention_available() and size % 8 == 0 and size <= varlen.LARGEST_HEAD
+    )
 
 
 def _attend_capped(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, scores: Scores) -> Tensor:

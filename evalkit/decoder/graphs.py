@@ -34,7 +34,7 @@ UNRECORDED = 2  # steps of a kind before it is recorded, in which libraries make
 CHECKED = 2  # replays that are compared with steps: the second finds numbers that were recorded as they were
 MOST_RECORDED = 128  # recordings, of which each takes some megabytes of a device
 STORE_SHARE = 0.4  # of a GPU's memory that keys and values of answers that grow may take
-CLOSE = 0.05  # of the norm of a row's hidden state: half precision in another order is off by less, another step by more
+CLOSE = 0.05  # of the norm of a row's hidden state; half precision in another order is off by less
 # Those that take a mask and do the same whatever it holds.
 BACKENDS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -241,7 +241,7 @@ class Steps:
 
 def first_cause(error: BaseException) -> BaseException:
     """Give the error that others followed: one in a recording makes its end fail as well."""
-    while error.__context__ is not None:
+    while isinstance(error.__context__, RuntimeError):
         error = error.__context__
     return error
 
@@ -267,7 +267,8 @@ def recorder(device: torch.device) -> Record:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device), uncollected():
             before = torch.cuda.current_stream(device)
-            torch.cuda.current_blas_handle()  # one a thread, which a recording may not make
+            # One a thread, which a recording may not make.
+            torch.cuda.current_blas_handle()  # type: ignore[no-untyped-call]  # torch's own
             try:
                 with torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"):
                     work()
@@ -296,8 +297,9 @@ def uncollected() -> Iterator[None]:
 def clear_away(device: torch.device, memory: tuple[int, int]) -> None:
     """Undo what torch leaves where a recording could not be ended: a pool being filled, a generator that records."""
     index = torch.cuda.current_device() if device.index is None else device.index
-    with suppress(RuntimeError, AttributeError):  # where the pool was ended, or torch names it otherwise
+    with suppress(RuntimeError, AttributeError, TypeError):  # the pool was ended, or torch calls it otherwise
         torch._C._cuda_endAllocateToPool(index, memory)
+        torch._C._cuda_releasePool(index, memory)
     with suppress(RuntimeError, AttributeError):
         generator = torch.cuda.default_generators[index]
         generator.graphsafe_set_state(generator.clone_state())
