@@ -231,15 +231,15 @@ def ask_again(
         }
         for question in questions
     ]
-    texts = [request.text(each) for again in made for asked in again.values() for each in asked]
-    counted = iter(model.count_tokens(texts) if texts else ())
-
-    def plan_one(each: Request) -> Ask:
+    # Several metrics, and several seeds of one example, ask the same.
+    distinct = list(dict.fromkeys(each for again in made for asked in again.values() for each in asked))
+    counted = model.count_tokens([request.text(each) for each in distinct]) if distinct else ()
+    planned: dict[Request, Ask] = {}
+    for each, tokens in zip(distinct, counted, strict=True):
         room = each.max_tokens if isinstance(each, Generate) else 0
-        return Ask(encoding.request_key(each), each, next(counted) + room, prefix=())
-
+        planned[each] = Ask(encoding.request_key(each), each, tokens + room, prefix=())
     return [
-        replace(question, again={name: tuple(map(plan_one, asked)) for name, asked in again.items()})
+        replace(question, again={name: tuple(planned[each] for each in asked) for name, asked in again.items()})
         for question, again in zip(questions, made, strict=True)
     ]
 

@@ -149,6 +149,7 @@ def test_a_second_model_that_does_not_fit_is_refused_before_anything_is_scored()
         ({"second": ""}, "--second: found nothing"),
         ({"second": "nano"}, "--second: found nano, which is the scorer"),
         ({"window": 1}, "--window: found 1, expected 2 or more"),
+        ({"seed": -1}, "--seed: found -1, expected 0 or more"),
     ],
 )
 def test_settings_that_cannot_be_carried_out_are_refused(settings: dict[str, object], expected: str) -> None:

@@ -10,7 +10,7 @@ from evalkit.articles.detectors import scores, two_models
 from evalkit.decoder import joint
 from evalkit.decoder.engine import DecoderModel, from_folder
 from evalkit.decoder.joint import JointScores
-from evalkit.errors import UsageError, WindowError
+from evalkit.errors import CheckpointError, UsageError, WindowError
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import PerToken, TokenScores
 from tests.decoders import GPT2_PATTERN, make_tokenizer, save_gpt2, save_native
@@ -18,6 +18,7 @@ from tests.decoders import GPT2_PATTERN, make_tokenizer, save_gpt2, save_native
 TEXT = "The cat sat on the mat. Q: What is 98 plus 45?\n\nA: 143"
 PADDED = 7  # rows of the second model's head beyond the tokenizer's tokens
 DRAWN = 40_000
+NAMES = ("one", "other")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,15 @@ def test_scores_do_not_depend_on_how_many_positions_have_logits(
     assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
     assert found.means == pytest.approx(expected.means, abs=1e-5)
     assert found.variances == pytest.approx(expected.variances, abs=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["one", "other"])
+def test_the_model_whose_numbers_are_not_finite_is_named(folders: tuple[Path, Path], broken: str) -> None:
+    loaded = {name: from_folder(each, name=name, device="cpu") for name, each in zip(NAMES, folders, strict=True)}
+    with torch.inference_mode():
+        loaded[broken].decoder.tokens.fill_(math.nan)
+    with pytest.raises(CheckpointError, match=f"^{broken}: found log-probabilities that are not finite"):
+        two_models.load(loaded["one"], loaded["other"]).score(PerToken(TEXT, 64))
 
 
 def test_an_empty_text_has_no_tokens(models: tuple[DecoderModel, DecoderModel]) -> None:

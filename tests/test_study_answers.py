@@ -158,3 +158,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     with Store(tmp_path, study=studies.study()):
         assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_file_whose_server_was_killed_at_its_start_holds_nobody(tmp_path: Path) -> None:
+    (tmp_path / "answers.sqlite").touch()
+    assert answers.load(tmp_path) == ()

@@ -160,6 +160,15 @@ def test_cells_are_filled_evenly(app: Starlette, tmp_path: Path) -> None:
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
+def test_seed_and_id_alone_draw_the_cell_of_a_participant(tmp_path: Path, study: Study) -> None:
+    drawn = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        with Store(tmp_path / name, study=study) as store:
+            drawn.append([store.begin(f"p{number}") for number in range(20)])
+    assert drawn[0] == drawn[1]
+
+
 def test_an_answer_that_is_sent_again_is_kept_once_and_leads_on(visitor: Visitor, tmp_path: Path) -> None:
     visitor.begin()
     form = {"token": visitor.get("/article/1").token, "choice": 4}
@@ -311,5 +320,5 @@ def test_the_five_answers_are_labelled_and_stand_in_a_fieldset(visitor: Visitor)
 
 def test_the_researchers_own_text_is_part_of_the_consent(tmp_path: Path, study: Study) -> None:
     with Store(tmp_path, study=study) as store:
-        app = create_app(study, store, ServeSettings(tmp_path), consent="Ask <us>.\n\nWe are two.")
+        app = create_app(study, store, ServeSettings(tmp_path), consent="Ask\n<us>.\r\n \nWe are two.\n")
         assert '<p dir="auto">Ask &lt;us&gt;.</p>\n<p dir="auto">We are two.</p>' in Visitor(app).get("/").body

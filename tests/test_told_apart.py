@@ -91,6 +91,18 @@ class Dying(ScriptedModel):
         return super().answer(requests, on_response=on_response)
 
 
+class Counting(ScriptedModel):
+    """Remembers whose tokens it has counted."""
+
+    def __init__(self) -> None:
+        super().__init__(write)
+        self.counted: list[str] = []
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.counted += texts
+        return super().count_tokens(texts)
+
+
 class Silent(ScriptedModel):
     """Tells no scores of tokens, as a server does."""
 
@@ -123,6 +135,14 @@ def test_a_run_generates_and_then_scores_what_was_generated(tmp_path: Path) -> N
     assert kinds == sorted(kinds)  # all completions before any score
     # 20 human articles, each completion once whatever the number of detectors, and the empty one.
     assert sum(kinds) == 20 + (20 - empty) + 1
+
+
+def test_tokens_of_what_several_metrics_and_seeds_ask_again_are_counted_once(tmp_path: Path) -> None:
+    model = Counting()
+    evaluate(settings(tmp_path, limit=3, seeds=(0, 1)), model)
+    asked = [each.text for batch in model.batches for each in batch if isinstance(each, PerToken)]
+    assert len(asked) >= 5
+    assert [model.counted.count(text) for text in asked] == [1] * len(asked)
 
 
 def test_scores_of_tokens_are_kept_in_the_store_and_not_in_the_samples(tmp_path: Path) -> None:

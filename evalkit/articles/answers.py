@@ -45,6 +45,9 @@ def load(directory: Path) -> tuple[Participant, ...]:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             # One transaction, so that an answer that comes meanwhile is wholly there or not at all.
             connection.execute("BEGIN")
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables:  # its server was killed before it had made them
+                return ()
             check_kind(connection, path)
             return tuple(_participants(connection))
     except sqlite3.Error as error:

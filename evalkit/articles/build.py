@@ -15,7 +15,7 @@ from typing import Any
 
 from evalkit import manifest, plan, run, signature
 from evalkit.articles import directory as directories
-from evalkit.articles import ending, given, provenance, quizzes, write
+from evalkit.articles import given, provenance, quizzes, tells, write
 from evalkit.articles.gather import TASK, Gathered, gather, some
 from evalkit.articles.given import Texts
 from evalkit.articles.records import Article, Condition, Study
@@ -73,7 +73,8 @@ def build(
             written += office.work(load_model(name), roles, taken=_names(texts, written))
         conditions = [*(each.condition for each in written), *(each.condition for each in texts)]
         articles, left_out = _kept(gathered.articles, written)
-        told = [*(note for each in written for note in each.notes), *left_out, *_tells(articles, conditions)]
+        told = [*(note for each in written for note in each.notes), *left_out]
+        told += [note for each in conditions for note in tells.notes(articles, each)]
         for note in told:
             say(note)
         study = _study(settings, gathered, articles, conditions)
@@ -208,21 +209,6 @@ def _reasons(written: Sequence[Writing]) -> Mapping[str, Mapping[str, str]]:
         for article, reason in each.left_out.items():
             reasons.setdefault(article, {})[each.condition.name] = reason
     return reasons
-
-
-def _tells(articles: Sequence[Article], conditions: Sequence[Condition]) -> Iterator[str]:
-    """Say where one text of an article ends with a sentence and the other does not, which tells who wrote them."""
-    for condition in conditions:
-        odd = [
-            each.id
-            for each in articles
-            if ending.is_ended(each.text) != ending.is_ended(condition.written[each.id].text)
-        ]
-        if odd:
-            yield (
-                f"{condition.name}: of {count(len(odd), 'article')} one text alone ends with a sentence, the human one "
-                f"or the model's, by which they can be told: {some(odd)}."
-            )
 
 
 def _study(

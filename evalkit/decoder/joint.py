@@ -56,7 +56,8 @@ class TwoModels:
             means=tuple(value for part in parts for value in part.means),
             variances=tuple(value for part in parts for value in part.variances),
         )
-        finite.check((*found.logprobs, *found.means), name=judge.name, dtype=judge.decoder.tokens.dtype)
+        for model, numbers in ((judge, found.logprobs), (other, found.means)):
+            finite.check(numbers, name=model.name, dtype=model.decoder.tokens.dtype)
         return found
 
 

@@ -20,8 +20,8 @@ from evalkit.records import Estimate, Example, PerToken, Request, RequestKind, R
 class ToldApart:
     """1 where the completion is more machine-like than the target, 0 where it is less, 0.5 for ties.
 
-    The score is their mean, the share of pairs told apart: 50 % where the detector cannot tell. A completion of fewer
-    than two tokens tells nothing, and counts as a tie does.
+    The score is their mean, the share of pairs told apart: 50 % where the detector cannot tell. Where either text has
+    no score, as one of fewer than two tokens, nothing is told, which counts as a tie does.
     """
 
     by: DetectorName = "log-likelihood"

@@ -119,8 +119,8 @@ class ServerModel:
         """Give a request back; UsageError where no server can be asked it, WindowError where its window is too long."""
         if isinstance(request, PerToken):
             raise UsageError(
-                f"{self.name}: found a request for ranks, entropies and variances of tokens, which a server does not tell; "
-                "load the model from its folder"
+                f"{self.name}: found a request for ranks, entropies and variances of tokens, which a server does not "
+                "tell; load the model from its folder"
             )
         if isinstance(request, Rolling):
             rolling.check(request, name=self.name, window=self.window)

@@ -27,6 +27,7 @@ DIRECTIONS: dict[str, Direction | None] = {  # of registry.METRICS; None where n
     "target_perplexity": LOWER,
     "ter": LOWER,
     "token_perplexity": LOWER,
+    "told_apart": None,
     "word_perplexity": LOWER,
     "words": None,
 }

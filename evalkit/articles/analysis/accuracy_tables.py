@@ -120,8 +120,8 @@ def clustered(analysis: Analysis) -> Table:
         rows.append(
             (
                 tables.clean(group.name),
-                _percent(group.accuracy),
-                _percent(found.estimate if found else None),
+                percent_of(group.accuracy),
+                percent_of(found.estimate if found else None),
                 found.answers if found else None,
                 found.freedom if found else None,
                 found.design_effect if found else None,
@@ -187,9 +187,9 @@ def _line(group: Group) -> tuple[Cell, ...]:
         group.recruited,
         group.recruited - group.left,
         f"{group.words_human:.0f}:{group.words_model:.0f}",
-        _percent(group.accuracy),
+        percent_of(group.accuracy),
         None if test is None else f"{test.t:.1f} ({p_text(test.p)})",
-        _percent(group.dont_know),
+        percent_of(group.dont_know),
     )
 
 
@@ -200,7 +200,7 @@ def _published_line(group: PublishedGroup) -> tuple[Cell, ...]:
         group.recruited,
         group.excluded,
         f"{group.words_human}:{group.words_model}",
-        _percent(group.accuracy),
+        percent_of(group.accuracy),
         None if group.t is None else f"{group.t} ({group.p})",
         100 * group.dont_know,
         None if found is None else found.t,
@@ -228,7 +228,7 @@ def _test(test: Test | None) -> tuple[Cell, ...]:
     if test is None:
         return (None,) * 4
     freedom = int(test.freedom) if test.freedom == int(test.freedom) else test.freedom
-    return (_percent(test.difference), test.t, freedom, p_text(test.p))
+    return (percent_of(test.difference), test.t, freedom, p_text(test.p))
 
 
 def _widening(group: Group) -> float | None:
@@ -248,5 +248,6 @@ def _control_first(analysis: Analysis) -> list[Group]:
     return sorted(analysis.groups, key=lambda group: not group.is_control)
 
 
-def _percent(estimate: Estimate | None) -> Estimate | None:
+def percent_of(estimate: Estimate | None) -> Estimate | None:
+    """Scale a proportion, where there is one."""
     return None if estimate is None else tables.percent(estimate)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from evalkit.articles.analysis.accuracy_tables import exclusion_rules, sources
+from evalkit.articles.analysis.accuracy_tables import exclusion_rules, percent_of, sources
 from evalkit.articles.analysis.analyse import Analysis
 from evalkit.articles.analysis.texts import TextScore
 from evalkit.articles.records import CHOICES, Writer
-from evalkit.records import Cell, Estimate, Table
+from evalkit.records import Cell, Table
 from evalkit.report import table as tables
 
 SHOWN = 5  # of the hardest texts, and of the easiest
-WRITERS: dict[Writer, str] = {"human": "a person", "model": "a model"}
+WRITTEN_BY: dict[Writer, str] = {"human": "a person", "model": "a model"}
 TEXT_COLUMNS = ("article", "title", "written by", "accuracy, %", '"I don\'t know"')
 
 
@@ -52,7 +52,7 @@ def choices(analysis: Analysis) -> Table:
         for each in group.choices:
             total = sum(each.counts)
             shares = [100 * count / total if total else None for count in each.counts]
-            rows.append((tables.clean(group.name), WRITERS[each.writer], total, *shares))
+            rows.append((tables.clean(group.name), WRITTEN_BY[each.writer], total, *shares))
     return Table(
         ("model", "written by", "answers", *CHOICES),
         tuple(rows),
@@ -67,8 +67,8 @@ def confidence(analysis: Analysis) -> Table:
     rows = [
         (
             tables.clean(group.name),
-            _percent(group.confidence.very_likely),
-            _percent(group.confidence.more_likely),
+            percent_of(group.confidence.very_likely),
+            percent_of(group.confidence.more_likely),
             group.agreement.five,
             group.agreement.verdict,
         )
@@ -131,7 +131,3 @@ def _text_line(text: TextScore) -> tuple[Cell, ...]:
         tables.percent(text.accuracy),
         text.neutral,
     )
-
-
-def _percent(estimate: Estimate | None) -> Estimate | None:
-    return None if estimate is None else tables.percent(estimate)

@@ -43,6 +43,8 @@ class DetectSettings:
             raise UsageError(f"--second: found {self.second}, which is the scorer; give another model")
         if self.window is not None and self.window < 2:
             raise UsageError(f"--window: found {self.window}, expected 2 or more")
+        if self.seed < 0:
+            raise UsageError(f"--seed: found {self.seed}, expected 0 or more")
 
 
 def detect(

@@ -1,7 +1,7 @@
 """Detectors that learn from the study's own texts: words and characters, what a model made of the tokens, or both.
 
 A logistic regression on TF-IDF of word and character n-grams, as the baseline that was published with GPT-2's outputs
-(Solaiman et al. 2019, section 4.1), and on likelihood features. Every probability is given by a classifier that saw
+(Solaiman et al. 2019, section 4.3), and on likelihood features. Every probability is given by a classifier that saw
 neither text of the article, and whose vocabulary, scales and calibration were made without them too.
 """
 

@@ -27,7 +27,7 @@ TOPS = (10, 100, 1000)  # ranks up to which GLTR paints a token green, yellow an
 
 
 def log_likelihood(scores: TokenScores) -> float | None:
-    """Average the log-probabilities of the tokens, in nats (Solaiman 2019, section 4.1)."""
+    """Average the log-probabilities of the tokens, in nats (Solaiman 2019, section 4.3)."""
     return mean(scores.logprobs[1:])
 
 

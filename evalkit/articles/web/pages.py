@@ -22,6 +22,7 @@ from evalkit.report.page.markup import HIDDEN
 HERE = Path(__file__).parent
 WORDS_A_MINUTE = 200  # of reading
 SECONDS_A_CHOICE = 15
+BLANK_LINES = re.compile(r"\n\s*\n")
 LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 
 REASONS: Mapping[int, tuple[str, str]] = {
@@ -148,6 +149,11 @@ def paragraphs(text: str) -> list[str]:
     return [" ".join(line.split()) for line in clean(text).split("\n") if line.strip()]
 
 
+def blocks(text: str) -> list[str]:
+    """Split a researcher's text at its blank lines, as text files have paragraphs."""
+    return [" ".join(block.split()) for block in BLANK_LINES.split(clean(text)) if block.strip()]
+
+
 def sentence(choice: str) -> str:
     """Begin a choice with a capital letter."""
     return choice[:1].upper() + choice[1:]
@@ -163,7 +169,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"clean": clean, "paragraphs": paragraphs, "sentence": sentence}
+    made.filters |= {"clean": clean, "paragraphs": paragraphs, "blocks": blocks, "sentence": sentence}
     # Of our own file, and hashed for the policy as it stands.
     made.globals |= {"style": Markup(style()), "choices": CHOICES}
     return made

@@ -41,6 +41,7 @@ def serve(settings: ServeSettings, *, say: Callable[[str], None] = lambda _: Non
         import uvicorn
 
         from evalkit.articles.web.app import create_app
+        from evalkit.articles.web.patience import PatientProtocol
         from evalkit.articles.web.security import LOOPBACK
     except ImportError as error:
         raise UsageError(f"study serve: {error.name} is not installed; pip install 'evalkit[study]'") from error
@@ -52,7 +53,7 @@ def serve(settings: ServeSettings, *, say: Callable[[str], None] = lambda _: Non
         app = create_app(study, store, replace(settings, admin_token=token), consent=consent, say=say)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=PatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
