@@ -345,6 +345,9 @@ def main(arguments: Sequence[str] | None = None, *, load: Load = load_model) -> 
             import traceback
 
             traceback.print_exc()
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click, whose class typer has moved before
+            typer.echo(str(error.format_message()), err=True)  # type: ignore[attr-defined]
+            return 2
         return _say(*_explain(error))
 
 

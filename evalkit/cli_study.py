@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from evalkit.cli_flags import (
-    ColumnsFlag,
     DeviceFlag,
     DtypeFlag,
     TokenBudgetFlag,
@@ -49,14 +48,24 @@ def build(
         str | None,
         typer.Option(metavar="PATH", help="Human articles: a data file, a folder, a hub id; else evalkit's sample."),
     ] = None,
-    columns: ColumnsFlag = None,
-    model: Annotated[str, typer.Option(metavar="NAME[,NAME]", help="Models that write; as run takes them.")] = "",
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=COLUMN[,..]", help="Columns of --articles: title, subtitle, article, id."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Models that write, as run takes them.  [default: nano]"),
+    ] = None,
     given: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[@SIZE]=FILE", help="Ready-made texts, lines of id and text; may be repeated."),
+        typer.Option(
+            metavar="NAME[@SIZE]=FILE",
+            help="Ready-made texts: lines of id and text; may be repeated.",
+        ),
     ] = None,
     control: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Model of the control, or none.  [default: the first model]")
+        str | None,
+        typer.Option(metavar="NAME", help="Model of the control, or none; else the first of --model."),
     ] = None,
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the report is called; participants are not shown it.")
@@ -97,12 +106,13 @@ def build(
     from evalkit.articles.records import Exclusions
     from evalkit.articles.settings import TITLE, BuildSettings
     from evalkit.report.progress import ProgressDisplay
+    from evalkit.report.table import count
 
     texts = tuple(map(parse, given or ()))
     settings = BuildSettings(
         articles=articles,
         columns=read_columns(columns),
-        models=read_names(model, flag="--model") or (() if texts else ("nano",)),
+        models=(() if texts else ("nano",)) if model is None else read_names(model, flag="--model"),
         given=texts,
         control=control,
         title=TITLE if title is None else title,
@@ -129,8 +139,9 @@ def build(
         except KeyboardInterrupt:
             typer.echo("interrupted: finished texts are kept; the same command continues this study", err=True)
             raise typer.Exit(INTERRUPTED) from None
-    count = len(outcome.study.articles)
-    typer.echo(f"study: {outcome.directory}, {count} articles by people and {len(outcome.study.conditions)} conditions")
+    articles_shown = count(len(outcome.study.articles), "article")
+    conditions = count(len(outcome.study.conditions), "condition")
+    typer.echo(f"study: {outcome.directory}, {articles_shown} by people and {conditions}")
 
 
 @app.command()

@@ -26,6 +26,8 @@ Json = dict[str, Any]  # Any: JSON nests
 
 FILE = "run.json"
 ANSWERS = "responses.sqlite"
+STUDY = "study.json"  # of evalkit study
+OWNERS = {FILE: "a run or scan", STUDY: "a study"}
 FREE = (
     "tasks",
     "data",
@@ -74,6 +76,11 @@ def default_directory(described: Json) -> Path:
     return Path("reports") / f"{_file_name(names)}-{_file_name(model)}-{text.digest(_identity(described), length=8)}"
 
 
+def owner(directory: Path) -> str | None:
+    """Name what a directory holds that other commands must not write into; None where it holds nothing of the kind."""
+    return next((what for name, what in OWNERS.items() if (directory / name).exists()), None)
+
+
 def check(directory: Path) -> None:
     """Raise StorageError where a run cannot be kept there, as far as that shows without writing anything."""
     nearest = directory.absolute()
@@ -83,6 +90,10 @@ def check(directory: Path) -> None:
         raise StorageError(f"{directory}: cannot write: {nearest} is not a directory; choose another --out")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise StorageError(f"{directory}: cannot write: no permission for {nearest}; choose another --out")
+    if (directory / STUDY).exists():
+        raise StorageError(
+            f"{directory}: holds a study, whose files would be mixed up with a run's; choose another --out"
+        )
     if directory.is_dir():
         found = sorted(path.name for path in directory.iterdir())
         if found and not {FILE, ANSWERS} & set(found):

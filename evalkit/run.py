@@ -98,14 +98,17 @@ def run(
     with manifest.claim(directory, described) as store:
         questions = ask(assignments, settings=settings, model=model, window=window, on_progress=on_progress)
 
-        def answer(questions: Sequence[Question], what: str) -> Mapping[str, Response]:
+        def answer(
+            questions: Sequence[Question], what: str, *, known: Mapping[str, Response]
+        ) -> Mapping[str, Response]:
             batches = plan.batches(asks_of(questions), token_budget=settings.call_tokens)
-            return execute(batches, model, store=store, report=Reporter(questions, on_progress, what=what))
+            report = Reporter(questions, on_progress, what=what)
+            return execute(batches, model, known=known, store=store, report=report)
 
-        answers = answer(questions, "answering")
+        answers = answer(questions, "answering", known=store.responses(model.fingerprint))
         questions = ask_again(questions, answers, model=model, window=window)
         if further := [replace(question, asked=question.again) for question in questions if question.again]:
-            answers = answer(further, "answering again")
+            answers = answer(further, "answering again", known=answers)
 
         samples = [evaluate(question, answers) for question in questions]
         atomic.write(directory / stored.SAMPLES, (f"{encoding.encode_sample(sample)}\n" for sample in samples))
@@ -274,14 +277,19 @@ class Reporter:
 
 
 def execute(
-    batches: Sequence[Batch], model: LanguageModel, *, store: Store, report: Callable[[Iterable[str]], None]
+    batches: Sequence[Batch],
+    model: LanguageModel,
+    *,
+    known: Mapping[str, Response],
+    store: Store,
+    report: Callable[[Iterable[str]], None],
 ) -> Mapping[str, Response]:
-    """Answer what is not answered yet, each answer kept as soon as it is there; returns all answers by key.
+    """Answer what is not known yet, each answer kept as soon as it is there; returns all answers by key.
 
     Where the device runs out of memory the token budget is halved for what is left, which the plan does not notice.
     Raises ModelMemoryError where a single request is too large.
     """
-    answers = store.responses(model.fingerprint)
+    answers = dict(known)
     report(answers)
     budget: int | None = None  # None until the device has run out of memory
     for batch in batches:

@@ -142,6 +142,23 @@ def test_a_second_model_that_does_not_fit_is_refused_before_anything_is_scored()
     assert model.batches == []
 
 
+def test_models_of_one_vocabulary_that_cut_texts_differently_are_refused_before_anything_is_scored(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "other"):
+        save_gpt2(tmp_path / name)
+    path = tmp_path / "other" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["merges"] = []  # the same tokens have the same ids, and all but bytes are never used
+    path.write_text(json.dumps(content))
+    seen: list[Progress] = []
+    settings = DetectSettings(scorer="one", second="other", window=48)
+    with pytest.raises(UsageError, match=r"^one and other cut 'A person wrote about n00") as caught:
+        detect(study(3), settings, lambda name: from_folder(tmp_path / name, name=name), on_progress=seen.append)
+    assert "\n" not in str(caught.value)
+    assert seen == []
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

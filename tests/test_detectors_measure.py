@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
 from evalkit.articles.detectors.measure import Pairs, allowed, best_threshold, calibrate, folds, measure
-from evalkit.stats import wilson
+from evalkit.stats import bootstrap_mean, wilson
 
 COUNT = 250
 
@@ -94,6 +95,35 @@ def test_scores_the_wrong_way_round_are_not_turned() -> None:
     assert found.told_apart.high < 0.5
 
 
+@pytest.mark.parametrize(("count", "shift"), [(25, 2.5), (60, 1.0)])
+def test_the_interval_of_the_area_is_that_of_scipy_with_both_texts_of_an_article_drawn_together(
+    count: int, shift: float
+) -> None:
+    human, model = drawn(count, seed=2, shift=shift)
+
+    def share(human: np.ndarray, model: np.ndarray) -> float:
+        return float(((model[:, None] > human) + (model[:, None] == human) / 2).mean())
+
+    generator = np.random.default_rng(1)
+    expected = bootstrap(
+        (human, model), share, paired=True, method="BCa", n_resamples=10_000, random_state=generator
+    ).confidence_interval
+    found = measure(human, model, seed=0).auroc
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.005)
+
+
+def test_texts_of_an_article_that_are_right_together_count_once() -> None:
+    # Of 25 articles both texts are right or both wrong: 50 texts tell no more than 25.
+    human, model = [0.1] * 15 + [0.9] * 10, [0.9] * 15 + [0.1] * 10
+    found, singles = measure(human, model, seed=0, threshold=0.5).accuracy, wilson(15, n=25)
+    assert found.value == singles.value
+    assert found.low <= singles.low
+    assert found.high >= singles.high
+    brier = calibrate(human, model, seed=0).brier
+    of_articles = bootstrap_mean([0.01] * 15 + [0.81] * 10)
+    assert brier.high - brier.low == pytest.approx(of_articles.high - of_articles.low, rel=0.05)
+
+
 def test_equal_scores_tell_nothing() -> None:
     found = measure([1.0] * 10, [1.0] * 10, seed=0)
     assert (found.auroc.value, found.told_apart.value, found.accuracy.value) == (0.5, 0.5, 0.5)
@@ -102,6 +132,15 @@ def test_equal_scores_tell_nothing() -> None:
 @pytest.mark.parametrize(("texts", "expected"), [(2, 0), (99, 0), (100, 1), (199, 1), (300, 3), (700, 7)])
 def test_one_percent_of_false_alarms_is_rounded_down(texts: int, expected: int) -> None:
     assert allowed(texts) == expected
+
+
+@pytest.mark.parametrize("hundreds", [1, 3])
+def test_of_a_hundred_human_texts_one_may_score_above_the_bound(hundreds: int) -> None:
+    # The bound lies at the highest human score but one for each hundred, and half of the model's texts just above it.
+    count = 100 * hundreds
+    bound = count - 1.0 - hundreds
+    human, model = [*np.arange(float(count))], [bound, bound + 0.5] * (count // 2)
+    assert measure(human, model, seed=0).true_positives.value == 0.5
 
 
 def test_of_few_texts_none_may_be_a_false_alarm() -> None:

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, BUILD = SETTINGS["project"], SETTINGS["tool"]["hatch"]["build"]
 RUNTIME = [Requirement(each) for each in PROJECT["dependencies"]]
-OPTIONAL = [Requirement(each) for name in ("distributed", "hf", "study") for each in PROJECT["optional-dependencies"][name]]
+OPTIONAL = [
+    Requirement(each) for name in ("distributed", "hf", "study") for each in PROJECT["optional-dependencies"][name]
+]
 DEV = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
 PINS = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
 # Run, or imported by evalkit or by lm_eval's hf back end, never by tests.

@@ -296,12 +296,12 @@ def test_the_first_table_has_the_papers_layout() -> None:
     found = simulated()
     table = paper(found)
     assert column(table, "model") == list(SIZES)
-    assert column(table, "t compared to control (p)")[0] is None
+    assert column(table, "t (p)")[0] is None
     test = found.groups[3].against
     assert test is not None
     assert test.pooled is not None
-    assert column(table, "t compared to control (p)")[3] == f"{test.pooled.t:.1f} ({p_text(test.pooled.p)})"
-    assert isinstance(column(table, "mean accuracy, %")[3], Estimate)
+    assert column(table, "t (p)")[3] == f"{test.pooled.t:.1f} ({p_text(test.pooled.p)})"
+    assert isinstance(column(table, "accuracy, %")[3], Estimate)
 
 
 def test_deviations_are_in_points_of_100() -> None:

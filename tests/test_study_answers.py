@@ -50,7 +50,7 @@ def test_a_line_an_answer(tmp_path: Path) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(PARTICIPANTS, unique_by=lambda each: each.id, max_size=3))
+@given(st.lists(PARTICIPANTS, unique_by=lambda each: each.id, min_size=1, max_size=3))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, found: list[Participant]) -> None:
     path = tmp_path_factory.mktemp("csv") / "answers.csv"
     answers.write_csv(path, found)
@@ -117,6 +117,23 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path.write_text(TEXT.replace(",seconds", ",time", 1))
     with pytest.raises(DataError, match=re.escape(f"{path}:1: found no column 'seconds', expected participant,")):
         answers.read_csv(path)
+
+
+@pytest.mark.parametrize("content", ["", HEADER, "<html><body>login</body></html>"])
+def test_a_file_without_answers_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        answers.read_csv(path)
+
+
+def test_answers_are_those_of_their_study(tmp_path: Path) -> None:
+    study = studies.study()
+    with Store(tmp_path, study=study) as store:
+        store.begin("p1")
+    assert len(answers.load(tmp_path, study=study)) == 1
+    with pytest.raises(StorageError, match="found answers about another study"):
+        answers.load(tmp_path, study=replace(study, signature="study|other"))
 
 
 def test_answers_are_read_while_a_server_writes_and_after_it_has_ended(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def test_a_run_generates_and_then_scores_what_was_generated(tmp_path: Path) -> N
 def test_tokens_of_what_several_metrics_and_seeds_ask_again_are_counted_once(tmp_path: Path) -> None:
     model = Counting()
     evaluate(settings(tmp_path, limit=3, seeds=(0, 1)), model)
-    asked = [each.text for batch in model.batches for each in batch if isinstance(each, PerToken)]
+    texts = [each.text for batch in model.batches for each in batch if isinstance(each, PerToken)]
+    asked = [text for text in texts if text]  # prompts count the empty one too
     assert len(asked) >= 5
     assert [model.counted.count(text) for text in asked] == [1] * len(asked)
 
@@ -182,6 +183,13 @@ def test_progress_counts_examples_in_both_rounds(tmp_path: Path) -> None:
     run(settings(tmp_path), lambda: ScriptedModel(write), on_progress=seen.append)
     last = {each.what: (each.done, each.total) for each in seen}
     assert last["answering"] == last["answering again"] == (20, 20)
+
+
+def test_where_no_metric_asks_again_there_is_one_round(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    given = settings(tmp_path, tasks=("arithmetic/2-digit-addition",), limit=3)
+    run(given, lambda: ScriptedModel(write), on_progress=seen.append)
+    assert {each.what for each in seen} == {"building prompts", "answering"}
 
 
 def test_a_model_that_tells_no_scores_of_tokens_is_scored_by_the_other_metrics(tmp_path: Path) -> None:

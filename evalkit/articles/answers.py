@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from evalkit import atomic, rows
 from evalkit.articles.directory import ANSWERS
-from evalkit.articles.records import CHOICES, QUIZZES, WRITERS, Answer, Participant
+from evalkit.articles.records import CHOICES, QUIZZES, WRITERS, Answer, Participant, Study
+from evalkit.articles.settings import MOST_ARTICLES
 from evalkit.errors import DataError, StorageError
 from evalkit.report.csv import FORMULA, line
 
@@ -25,15 +26,17 @@ OF_PARTICIPANT = ("participant", "condition", "quiz", "finished", "attended")
 OF_ANSWER = ("article", "position", "writer", "choice", "seconds")
 COLUMNS = OF_PARTICIPANT + OF_ANSWER
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+YEAR = 366 * 86_400.0  # seconds
 GUARDED = re.compile(f"'*[{re.escape(''.join(FORMULA))}]")  # what has one more apostrophe before it in the file
 
 Value = TypeVar("Value")
 
 
-def load(directory: Path) -> tuple[Participant, ...]:
+def load(directory: Path, *, study: Study | None = None) -> tuple[Participant, ...]:
     """Read everybody who has begun, in that order, from a study's answers.sqlite; a server may be writing to it.
 
-    Raises StorageError where there is none, or it is damaged or of another program.
+    `study` is the one that they have to be about; None takes any. Raises StorageError where there is no such file, or
+    it is damaged, of another program or about another study.
     """
     path = directory / ANSWERS
     if not path.is_file():
@@ -49,6 +52,8 @@ def load(directory: Path) -> tuple[Participant, ...]:
             if not tables:  # its server was killed before it had made them
                 return ()
             check_kind(connection, path)
+            if study is not None:
+                check_study(connection, path, study)
             return tuple(_participants(connection))
     except sqlite3.Error as error:
         raise StorageError(f"{path}: cannot be read ({error}), expected the answers of a study") from error
@@ -62,6 +67,16 @@ def check_kind(connection: sqlite3.Connection, path: Path) -> None:
         raise StorageError(f"{path}: found a database of another program, expected answers of a study; move it away")
     if version != VERSION:
         raise StorageError(f"{path}: found format {version}, expected {VERSION}; use the evalkit that wrote it")
+
+
+def check_study(connection: sqlite3.Connection, path: Path, study: Study) -> None:
+    """Raise StorageError where a database of answers is not about this study."""
+    row = connection.execute("SELECT value FROM about WHERE name = 'study'").fetchone()
+    found = "no study" if row is None else row[0]
+    if found != study.signature:
+        raise StorageError(
+            f"{path}: found answers about another study ({found}), expected {study.signature}; move the file away"
+        )
 
 
 def _participants(connection: sqlite3.Connection) -> Iterator[Participant]:
@@ -103,7 +118,8 @@ def read_csv(path: Path) -> tuple[Participant, ...]:
     """Read participants from CSV with the columns `COLUMNS`, in the order in which they come first.
 
     Lines of a participant need not stand together; other columns are left out. Raises DataError, with file and line,
-    for a missing column, a value of another kind, an article answered twice, and lines that contradict each other.
+    for no line, a missing column, a value of another kind, an article answered twice, and lines that contradict each
+    other.
     """
     people: dict[str, Participant] = {}
     given: dict[str, dict[str, Answer]] = {}
@@ -128,6 +144,8 @@ def read_csv(path: Path) -> tuple[Participant, ...]:
                 "expected one answer"
             )
         answers[answer.article] = answer
+    if not people:
+        raise DataError(f"{path}: found no answers, expected lines of {','.join(COLUMNS)}, as /admin exports them")
     return tuple(replace(each, answers=tuple(given[name].values())) for name, each in people.items())
 
 
@@ -148,7 +166,9 @@ def _answer(row: Mapping[str, str], place: str) -> Answer:
         position=int(_number(row, "position", place, expected="a place from 0", fits=_is_place)),
         writer=_one_of(row, "writer", {writer: writer for writer in WRITERS}, place),
         choice=int(_number(row, "choice", place, expected=f"1 to {len(CHOICES)}", fits=_is_choice)),
-        seconds=_number(row, "seconds", place, expected="seconds from 0", fits=lambda value: value >= 0),
+        seconds=_number(
+            row, "seconds", place, expected="seconds from 0 to a year", fits=lambda value: 0 <= value < YEAR
+        ),
     )
 
 
@@ -180,7 +200,7 @@ def _number(row: Mapping[str, str], column: str, place: str, *, expected: str, f
 
 def _is_place(value: float) -> bool:
     # pandas writes whole numbers as 3.0 where another cell of the column is empty.
-    return value >= 0 and value.is_integer()
+    return 0 <= value < MOST_ARTICLES and value.is_integer()
 
 
 def _is_choice(value: float) -> bool:

@@ -36,11 +36,12 @@ def parse(text: str) -> Given:
     """Read `NAME=FILE`, or `NAME@PARAMETERS=FILE` with a size such as 125M or 175B; UsageError for anything else."""
     match = _FLAG.fullmatch(text.strip())
     size = None if match is None or match["size"] is None else _SIZE.fullmatch(match["size"].strip())
-    if match is None or (match["size"] is not None and size is None) or not match["path"].strip():
+    parameters = None if size is None else round(float(size[1]) * _UNITS[size[2].upper()])
+    is_sized = match is not None and match["size"] is not None
+    if match is None or (is_sized and not parameters) or not match["path"].strip():
         raise UsageError(
             f"--given: found {text!r}, expected NAME=FILE or NAME@PARAMETERS=FILE, such as davinci@175B=davinci.jsonl"
         )
-    parameters = None if size is None else round(float(size[1]) * _UNITS[size[2].upper()])
     return Given(match["name"].strip(), Path(match["path"].strip()), parameters)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit import atomic
+from evalkit import atomic, manifest
 from evalkit.articles import answers, directory, provenance, shown
 from evalkit.articles.analysis import tables
 from evalkit.articles.analysis.analyse import Analysis, analyse
@@ -50,10 +50,10 @@ def report(
     """
     files.check(forms, style=style)
     place = out or study / FOLDER
-    if (place / directory.FILE).exists():
-        raise UsageError(f"--out: {place} holds a study, whose own files would be mixed up; choose another directory")
+    if owner := manifest.owner(place):
+        raise UsageError(f"--out: {place} holds {owner}, whose own files would be mixed up; choose another directory")
     found = directory.load(study)
-    participants = _participants(study, asked)
+    participants = _participants(study, found, asked)
     detection = _detection(study, found)
     if not participants and detection is None:
         raise DataError(
@@ -71,10 +71,10 @@ def report(
     return Outcome(place, page)
 
 
-def _participants(study: Path, asked: Path | None) -> tuple[Participant, ...]:
+def _participants(place: Path, study: Study, asked: Path | None) -> tuple[Participant, ...]:
     if asked is not None:
         return answers.read_csv(asked)
-    return answers.load(study) if (study / directory.ANSWERS).exists() else ()
+    return answers.load(place, study=study) if (place / directory.ANSWERS).exists() else ()
 
 
 def _detection(place: Path, study: Study) -> detections.Detection | None:

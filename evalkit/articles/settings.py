@@ -10,6 +10,7 @@ from evalkit import decoding
 from evalkit.articles.records import Exclusions
 from evalkit.errors import UsageError
 from evalkit.records import Decoding
+from evalkit.report.table import clean
 
 CONTROL = "control"  # the name of the control's condition
 NO_CONTROL = "none"
@@ -102,6 +103,8 @@ class BuildSettings:
         names = [*self.models, *(each.name for each in self.given)]
         if twice := next((name for name, count in Counter(names).items() if count > 1), None):
             raise UsageError(f"found the writer {twice!r} twice, expected names that differ; leave one out")
+        if strange := next((name for name in names if clean(name) != name.strip()), None):
+            raise UsageError(f"found the writer {strange!r}, expected a name of characters that can be seen")
         if any(not name.strip() for name in names):
             raise UsageError("found a writer without a name; give --model NAME, or --given NAME=FILE")
         has_given = any(each.name == CONTROL for each in self.given)

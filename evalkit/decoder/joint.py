@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,18 +37,22 @@ class TwoModels:
         self._judge = judge
         self._other = other
 
+    def check(self, requests: Iterable[PerToken]) -> None:
+        """Raise what can be told of requests before any is scored.
+
+        WindowError where a window is too long for one of the models, UsageError where they tokenize a text differently.
+        """
+        for request in requests:
+            self._tokenize(request)
+
     def score(self, request: PerToken) -> JointScores:
         """Score every token of a text in the request's windows.
 
-        Raises WindowError where a window is too long for one of the models, UsageError where they tokenize the text
-        differently, CheckpointError where numbers are not finite, ModelMemoryError where a window is too large.
+        Raises what `check` does, CheckpointError where numbers are not finite, ModelMemoryError where a window is too
+        large.
         """
         judge, other = self._judge, self._other
-        for model in (judge, other):
-            rolling.check(request, name=model.name, window=model.window)
-        text = rolling.tokenize(judge.tokenizer, request)
-        if text.ids != rolling.tokenize(other.tokenizer, request).ids:
-            raise UsageError(f"{judge.name} and {other.name} cut {request.text[:40]!r} into other tokens; {ADVICE}")
+        text = self._tokenize(request)
         with reported_memory("use smaller models or a smaller --window"):
             parts = [score(judge.decoder, other.decoder, span.ids, start=span.start) for span in rolling.spans(text)]
         found = JointScores(
@@ -59,6 +63,16 @@ class TwoModels:
         for model, numbers in ((judge, found.logprobs), (other, found.means)):
             finite.check(numbers, name=model.name, dtype=model.decoder.tokens.dtype)
         return found
+
+    def _tokenize(self, request: PerToken) -> rolling.Text:
+        """Cut a text into the tokens that both models see."""
+        judge, other = self._judge, self._other
+        for model in (judge, other):
+            rolling.check(request, name=model.name, window=model.window)
+        text = rolling.tokenize(judge.tokenizer, request)
+        if text.ids != rolling.tokenize(other.tokenizer, request).ids:
+            raise UsageError(f"{judge.name} and {other.name} cut {request.text[:40]!r} into other tokens; {ADVICE}")
+        return text
 
 
 ADVICE = "expected one vocabulary; give two models of a family, which share a tokenizer"

@@ -13,6 +13,7 @@ from evalkit.report.latex_columns import GAP, Column, Style, columns, heading
 
 SHRUNK = 1.2  # times as wide as a line: hardly to be seen when it is shrunk
 SMALL = 0.8  # height of a line in \footnotesize
+ENDS = (".", "?", "!")  # of what needs no full stop
 CONTINUED = r"  {\normalsize\tablename~\thetable{} (continued)\par}"  # not in the list of tables again
 SIUNITX = (  # bold numbers keep their places
     r"\sisetup{mode=match, reset-text-series=false, propagate-math-font=true, "
@@ -86,8 +87,9 @@ def _caption(table: Table) -> Iterator[str]:
     if not table.sources:
         yield rf"  \caption{{{short}}}"
         return
-    long = ". ".join([short, *map(latex_text.breakable, table.sources)])
-    yield rf"  \caption[{{{short}}}]{{\raggedright {long}.}}"
+    parts = (table.caption, *table.sources)
+    long = " ".join(latex_text.breakable(each if each.endswith(ENDS) else f"{each}.") for each in parts)
+    yield rf"  \caption[{{{short}}}]{{\raggedright {long}}}"
 
 
 def _reach(found: Sequence[Column], page: Page) -> float:

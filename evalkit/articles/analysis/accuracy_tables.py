@@ -15,14 +15,14 @@ from evalkit.records import Cell, Estimate, Table
 from evalkit.report import table as tables
 
 PAPER = "Brown et al. 2020"
-LAYOUT = (  # of Table 3.11
+LAYOUT = (  # of Table 3.11, with short names so that it fits a page
     "model",
-    "participants",
+    "asked",
     "excluded",
-    "words human:model",
-    "mean accuracy, %",
-    "t compared to control (p)",
-    '"I don\'t know", %',
+    "words",
+    "accuracy, %",
+    "t (p)",
+    "don't know, %",
 )
 MEAN = (
     'Accuracy: right answers among those that are not "I don\'t know", by participant; mean and 95 % t interval over n'
@@ -36,9 +36,10 @@ def paper(analysis: Analysis) -> Table:
         tuple(_line(group) for group in _control_first(analysis)),
         tables.clean(f"People's answers: {analysis.title}"),
         notes=(
-            f"{MEAN} participants who are left.",
-            "t: two-sample t-test with pooled variance, control minus model (scipy.stats.ttest_ind, as "
-            f'{PAPER}). "I don\'t know": share of answers, participants as clusters.',
+            f"{MEAN} participants who are left. As in the paper it may reach beyond 0 or 100 %.",
+            "Words: of an article by a person and by the model, on average. t (p): two-sample t-test with pooled "
+            f"variance, control minus model (scipy.stats.ttest_ind, as {PAPER}). Don't know: share of answers, "
+            "participants as clusters.",
             exclusion_rules(analysis.exclusions),
             *map(tables.clean, analysis.notes),
         ),

@@ -8,8 +8,8 @@ from evalkit.records import Table
 
 
 def tables(analysis: Analysis) -> tuple[Table, ...]:
-    """Arrange what an analysis found: the paper's table first, the published one after it."""
-    return (
+    """Arrange what an analysis found: the paper's table first, the published one after it; none without rows."""
+    found = (
         accuracy_tables.paper(analysis),
         accuracy_tables.published_table(),
         accuracy_tables.people(analysis),
@@ -22,6 +22,7 @@ def tables(analysis: Analysis) -> tuple[Table, ...]:
         plan_tables.plan(analysis),
         plan_tables.power_law(analysis),
     )
+    return tuple(each for each in found if each.rows)
 
 
 def participants(analysis: Analysis) -> Table:

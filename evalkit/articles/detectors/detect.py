@@ -67,6 +67,8 @@ def detect(
     window = settings.window or min([scorer.window, *([] if second is None else [second.window])])
 
     requests = {each: PerToken(each, window, max(1, window // 2)) for each in _texts(study)}
+    if pair is not None:
+        pair.check(requests.values())  # before hours of scoring by one model alone
     tokens = _tokens(requests, scorer, on_progress)
     joint = {} if pair is None else _joint(requests, pair, on_progress)
     notes = _notes(study, settings)
@@ -116,8 +118,7 @@ class Scored:
         human, model = self.texts(condition)
         features = {each: learned.likelihood_features(self.tokens[each]) for each in (*human, *model)}
         both = [features[each] for each in human], [features[each] for each in model]
-        for name, parts in learned.PARTS.items():
-            of_human, of_model = learned.probabilities(human, model, both, parts=parts, seed=self.seed)
+        for name, (of_human, of_model) in learned.probabilities(human, model, both, seed=self.seed).items():
             yield self._told(condition, name, "learned", [*of_human, *of_model])
 
     def texts(self, condition: Condition) -> tuple[list[str], list[str]]:

@@ -42,15 +42,16 @@ def probabilities(
     model: Sequence[str],
     features: tuple[Sequence[Sequence[float | None]], Sequence[Sequence[float | None]]],
     *,
-    parts: Sequence[str],
+    detectors: Mapping[str, Sequence[str]] = PARTS,
     seed: int,
-) -> tuple[list[float], list[float]]:
-    """Tell the probability that a model wrote each human text and each of the model's, all out of fold.
+) -> Mapping[str, tuple[list[float], list[float]]]:
+    """Tell the probability that a model wrote each human text and each of the model's, all out of fold, by detector.
 
     Texts and features, those of human texts first, are in the order of the articles (P), at least LEAST_ARTICLES of
-    them. Each part has a regression of its own, as one on all would be swayed by the few features that are dense. A
-    second one makes probabilities of their scores, learned from scores of further folds within those that are learned
-    from, also by article: with one part this is Platt's scaling, which a penalised regression needs to be calibrated.
+    them. Each part has a regression of its own, as one on all would be swayed by the few features that are dense;
+    detectors share it. A second one makes probabilities of their scores, learned from scores of further folds within
+    those that are learned from, also by article: with one part this is Platt's scaling, which a penalised regression
+    needs to be calibrated.
     """
     import numpy as np
     from sklearn.linear_model import LogisticRegression
@@ -64,20 +65,22 @@ def probabilities(
     table = _table([*human, *model], [*features[0], *features[1]])  # (2 P, 1 + F)
     truth = np.repeat([0, 1], count)
     fold = folds(count, number=FOLDS, seed=seed)
-    told = np.empty(2 * count)
+    told = {name: np.empty(2 * count) for name in detectors}
+    used = dict.fromkeys(part for parts in detectors.values() for part in parts)
     for number in range(FOLDS):
         learned = np.flatnonzero(fold != number)
         rows, left = _both(learned, count), _both(np.flatnonzero(fold == number), count)
         splits = _splits(len(learned), seed=seed)
-        inner, outer = [], []  # scores of the rows that are learned from, and of those left out, by part
-        for part in parts:
+        inner, outer = {}, {}  # scores of the rows that are learned from, and of those left out, by part
+        for part in used:
             made = _classifier(part)
-            inner.append(cross_val_predict(made, table[rows], truth[rows], cv=splits, method="decision_function"))
-            outer.append(made.fit(table[rows], truth[rows]).decision_function(table[left]))
-        blend = make_pipeline(StandardScaler(), LogisticRegression(C=1 / PENALTY))
-        blend.fit(np.column_stack(inner), truth[rows])
-        told[left] = blend.predict_proba(np.column_stack(outer))[:, 1]
-    return told[:count].tolist(), told[count:].tolist()
+            inner[part] = cross_val_predict(made, table[rows], truth[rows], cv=splits, method="decision_function")
+            outer[part] = made.fit(table[rows], truth[rows]).decision_function(table[left])
+        for name, parts in detectors.items():
+            blend = make_pipeline(StandardScaler(), LogisticRegression(C=1 / PENALTY))
+            blend.fit(np.column_stack([inner[part] for part in parts]), truth[rows])
+            told[name][left] = blend.predict_proba(np.column_stack([outer[part] for part in parts]))[:, 1]
+    return {name: (found[:count].tolist(), found[count:].tolist()) for name, found in told.items()}
 
 
 def likelihood_features(found: TokenScores) -> tuple[float | None, ...]:

@@ -61,8 +61,8 @@ def _notes(detection: Detection, *, has_people: bool) -> Iterator[str]:
     if has_people:
         yield "People: their mean accuracy over the answers that are not neutral."
     yield (
-        f"Accuracy: of a threshold chosen on the other articles, {FOLDS} folds of articles; for learned detectors of "
-        "probability one half."
+        f"Accuracy: of a threshold chosen on the other articles, at most {FOLDS} folds of articles; for learned "
+        "detectors of probability one half."
     )
     yield (
         "AUROC: the chance that a model's text scores above a person's; scores that lie the wrong way round are left "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from evalkit.articles.answers import APPLICATION, VERSION, check_kind
+from evalkit.articles.answers import APPLICATION, VERSION, check_kind, check_study
 from evalkit.articles.directory import ANSWERS
 from evalkit.articles.records import QUIZZES, Quiz, Study, Writer
 from evalkit.errors import StorageError
@@ -227,13 +227,9 @@ class Store:
 
     def _about(self) -> bytes:
         """Check whose answers these are, and return the secret."""
-        about = dict(self._connection.execute("SELECT name, value FROM about"))
-        if about["study"] != self._study.signature:
-            raise StorageError(
-                f"{self.path}: found answers about another study ({about['study']}), expected {self._study.signature}; "
-                "move the file away, or serve the study that it belongs to"
-            )
-        return bytes.fromhex(about["secret"])
+        check_study(self._connection, self.path, self._study)
+        (secret,) = self._connection.execute("SELECT value FROM about WHERE name = 'secret'").fetchone()
+        return bytes.fromhex(secret)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -154,6 +154,7 @@ def _draw(axes: Axes, row: Row, *, models: Sequence[str], span: float) -> None:
 
 
 def size_axis(axes: Axes, sizes: Sequence[float], *, inches: float) -> None:
+    """Let the x axis hold these numbers of parameters on a logarithmic scale, so many inches wide."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))
