@@ -132,6 +132,8 @@ def run(
             last = display.last
             kept = last.done if last is not None and last.what.startswith("answering") else 0
             what = f"{kept:,} of {last.total:,} examples" if last and kept else "nothing"
+            if last is not None and last.what == "answering again":
+                what = f"all examples, and {kept:,} of {last.total:,} again,"
             typer.echo(f"interrupted: {what} answered and kept; the same command continues this run", err=True)
             raise typer.Exit(INTERRUPTED) from None
     show_report(outcome.table, outcome.directory)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import atomic, export_lm_eval, export_parquet, manifest, stored
+from evalkit import atomic, export_lm_eval, export_parquet, owner, stored
 from evalkit.contamination import directory as directories
 from evalkit.contamination import split
 from evalkit.errors import DataError, StorageError, UsageError
@@ -79,8 +79,8 @@ def _check(runs: Sequence[Path], *, out: Path, formats: Sequence[str], scans: Se
         for path, place in zip(paths, places, strict=True):
             if places.count(place) > 1:
                 raise UsageError(f"{flag}: found {path} twice; give it once")
-    if owner := manifest.owner(out):
-        raise UsageError(f"--out: {out} holds {owner}, whose own files stand there; choose another directory")
+    if holds := owner.of(out):
+        raise UsageError(f"--out: {out} holds {holds}, whose own files stand there; choose another directory")
 
 
 def _described(path: Path) -> Described:

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evalkit import atomic, fewshot, signature, text
+from evalkit import atomic, fewshot, owner, signature, text
 from evalkit.assignment import Assignment, short_names
 from evalkit.errors import StorageError
 from evalkit.interfaces import LanguageModel, SizedModel
@@ -24,10 +24,8 @@ from evalkit.store import Store
 
 Json = dict[str, Any]  # Any: JSON nests
 
-FILE = "run.json"
+FILE = owner.RUN
 ANSWERS = "responses.sqlite"
-STUDY = "study.json"  # of evalkit study
-OWNERS = {FILE: "a run or scan", STUDY: "a study"}
 FREE = (
     "tasks",
     "data",
@@ -76,11 +74,6 @@ def default_directory(described: Json) -> Path:
     return Path("reports") / f"{_file_name(names)}-{_file_name(model)}-{text.digest(_identity(described), length=8)}"
 
 
-def owner(directory: Path) -> str | None:
-    """Name what a directory holds that other commands must not write into; None where it holds nothing of the kind."""
-    return next((what for name, what in OWNERS.items() if (directory / name).exists()), None)
-
-
 def check(directory: Path) -> None:
     """Raise StorageError where a run cannot be kept there, as far as that shows without writing anything."""
     nearest = directory.absolute()
@@ -90,7 +83,7 @@ def check(directory: Path) -> None:
         raise StorageError(f"{directory}: cannot write: {nearest} is not a directory; choose another --out")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise StorageError(f"{directory}: cannot write: no permission for {nearest}; choose another --out")
-    if (directory / STUDY).exists():
+    if (directory / owner.STUDY).exists():
         raise StorageError(
             f"{directory}: holds a study, whose files would be mixed up with a run's; choose another --out"
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit import manifest, metric_spec, report_figures, report_scans, stored
+from evalkit import metric_spec, owner, report_figures, report_scans, stored
 from evalkit.contamination import passages, scan, split
 from evalkit.errors import DataError, UsageError
 from evalkit.records import Result
@@ -65,8 +65,8 @@ def report(
     finished, its file is damaged or `out` cannot be written, UsageError where `out` holds a run or scan.
     """
     files.check(forms, style=style)
-    if out is not None and (owner := manifest.owner(out)):
-        raise UsageError(f"--out: {out} holds {owner}, whose own tables would be lost; choose another directory")
+    if out is not None and (holds := owner.of(out)):
+        raise UsageError(f"--out: {out} holds {holds}, whose own tables would be lost; choose another directory")
     if out is None:
         return page(wanted)
     with earlier.replacing(out) as written:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import atomic, manifest, registry
+from evalkit import atomic, owner, registry
 from evalkit.errors import UsageError
 from evalkit.interfaces import OnProgress, Progress
 
@@ -59,8 +59,8 @@ def train(request: Request, *, on_progress: OnProgress) -> Outcome:
     Raises UsageError, DataError or CheckpointError for what cannot be begun, StorageError where the disk refuses.
     """
     folder = request.out or CHECKPOINTS / (request.recipe or "decoder")
-    if owner := manifest.owner(folder):
-        raise UsageError(f"--out: {folder} holds {owner}, whose own files would be mixed up; choose another directory")
+    if holds := owner.of(folder):
+        raise UsageError(f"--out: {folder} holds {holds}, whose own files would be mixed up; choose another directory")
     on_progress(Progress("preparing", 0, 1))
 
     from evalkit.decoder.device import reported_memory

@@ -267,9 +267,7 @@ def test_passages_that_were_cut_short_are_refused(tmp_path: Path) -> None:
     assert len(scanned(tmp_path / "scan", examples, write_corpus(tmp_path / "a.jsonl", COPY, WORDS))) == 2
     path = tmp_path / "scan" / passages.FILE
     path.write_text(path.read_text().splitlines(keepends=True)[0])
-    with pytest.raises(
-        StorageError, match=r"passages\.jsonl: found 1 passages, expected 2; run the scan command again"
-    ):
+    with pytest.raises(StorageError, match=r"passages\.jsonl: found 1 passages, expected 2; run the scan again"):
         passages.load(tmp_path / "scan")
 
 

@@ -136,7 +136,8 @@ class Office:
         )
         batches = plan.batches((ask for each in questions for ask in each.asks), token_budget=settings.call_tokens)
         reporter = run.Reporter(questions, self.on_progress, what=f"{writer.name}: writing")
-        answers = run.execute(batches, writer.model, store=self.store, report=reporter)
+        known = self.store.responses(writer.model.fingerprint)
+        answers = run.execute(batches, writer.model, known=known, store=self.store, report=reporter)
 
         def pairs(question: run.Question) -> Iterator[tuple[int, Completion]]:
             for each in question.asks:

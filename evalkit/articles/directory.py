@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit import atomic, manifest
+from evalkit import atomic, owner
 from evalkit.articles.records import Study
 from evalkit.errors import StorageError
 
 Json = dict[str, Any]  # Any: JSON nests
 
-FILE = manifest.STUDY
+FILE = owner.STUDY
 ANSWERS = "answers.sqlite"  # of participants: from the first on, the study stays as it is
 SCANS = "corpus"  # folder of the scans for candidates that stand in a corpus
 KIND = "study"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit import atomic, manifest
+from evalkit import atomic, owner
 from evalkit.articles import answers, directory, provenance, shown
 from evalkit.articles.analysis import tables
 from evalkit.articles.analysis.analyse import Analysis, analyse
@@ -50,8 +50,8 @@ def report(
     """
     files.check(forms, style=style)
     place = out or study / FOLDER
-    if owner := manifest.owner(place):
-        raise UsageError(f"--out: {place} holds {owner}, whose own files would be mixed up; choose another directory")
+    if holds := owner.of(place):
+        raise UsageError(f"--out: {place} holds {holds}, whose own files would be mixed up; choose another directory")
     found = directory.load(study)
     participants = _participants(study, found, asked)
     detection = _detection(study, found)

@@ -29,7 +29,7 @@ def tables(detection: Detection, *, people: Mapping[str, Estimate] | None = None
         seen.add(name)
         rows.append(_row(told))
     caption = (
-        f"Who wrote it, told by detectors that read the tokens' probabilities under {table.clean(detection.scorer)}"
+        f"Who wrote it, told by detectors, those of tokens' probabilities under {table.clean(detection.scorer)}"
         + ("" if detection.second is None else f" and {table.clean(detection.second)}")
         + "."
     )
