@@ -18,10 +18,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the network, whatever is reachable
 
 GOLDEN = Path(__file__).parent / "golden"
+SLOWEST = (  # files that begin first, so that no process has one of them left when the others are done
+    *("test_run", "test_engines", "test_train", "test_report_command", "test_session", "test_study_browser"),
+    *("test_hf", "test_graphs", "test_conformance", "test_detectors_learned", "test_corpus_sketch", "test_kernels"),
+    *("test_browser", "test_boolq", "test_cli", "test_scan", "test_example", "test_study_kill", "test_weights"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture

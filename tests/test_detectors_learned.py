@@ -11,7 +11,7 @@ from evalkit.articles.detectors.scores import DETECTORS
 from evalkit.records import TokenScores
 from evalkit.text import digest
 
-COUNT = 40
+COUNT = 30
 WORDS = ["river", "mayor", "bridge", "storm", "harbour", "council", "market", "winter", "train", "school", "garden"]
 
 Features = list[list[float | None]]

@@ -107,7 +107,7 @@ def test_killed_training_command_ends_in_the_same_bytes(tmp_path: Path) -> None:
     corpus(tmp_path)
 
     def command(out: str) -> list[str]:
-        flags = "--shape 2,16,2 --vocab-size 300 --tokens 12800 --length 32 --rows 4 --batch-tokens 128"
+        flags = "--shape 2,16,2 --vocab-size 300 --tokens 6400 --length 32 --rows 4 --batch-tokens 128"
         data = str(tmp_path / "text.jsonl")
         return [
             sys.executable,
