@@ -212,10 +212,12 @@ def detect(
     from evalkit.articles.detectors.tables import tables
     from evalkit.report.progress import ProgressDisplay
 
+    found_study = directories.load(study)
+    records.check(study)
     settings = DetectSettings(scorer=scorer, second=second, window=window, has_learned=not no_learned, seed=seed)
     load = partial(context.obj, device=device, dtype=dtype, window=window, token_budget=token_budget)
     with ProgressDisplay(sys.stderr, unit="texts") as display:
-        found = tell(directories.load(study), settings, load, on_progress=display, say=say)
+        found = tell(found_study, settings, load, on_progress=display, say=say)
     records.save(found, study)
     for table in tables(found):
         show(table)

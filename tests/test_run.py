@@ -379,7 +379,7 @@ def undisturbed(out: Path) -> dict[str, bytes]:
 def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path) -> None:
     draws = random.Random(0)
     stored: list[int] = []
-    for _ in range(5):
+    for _ in range(3):
         process = start(tmp_path / "killed", seconds=0.1)
         assert process.stdout is not None
         for _ in range(draws.randint(0, 8)):  # batches, which go on while the signal is under way

@@ -2,8 +2,6 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parent.parent / "evalkit"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -51,21 +49,19 @@ def test_interfaces_know_records_alone() -> None:
     assert imports("evalkit.interfaces") <= {"evalkit.records"}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES.keys() - MAIN_PATHS - TOP))
-def test_nothing_below_imports_a_main_path_or_the_command_line(name: str) -> None:
-    assert imports(name) & (MAIN_PATHS | TOP) == frozenset()
+def test_nothing_below_imports_a_main_path_or_the_command_line() -> None:
+    below = sorted(MODULES.keys() - MAIN_PATHS - TOP)
+    assert {name: found for name in below if (found := imports(name) & (MAIN_PATHS | TOP))} == {}
 
 
-@pytest.mark.parametrize("name", sorted(MAIN_PATHS & MODULES.keys()))
-def test_main_paths_do_not_import_the_command_line(name: str) -> None:
-    assert imports(name) & TOP == frozenset()
+def test_main_paths_do_not_import_the_command_line() -> None:
+    assert {name: found for name in sorted(MAIN_PATHS) if (found := imports(name) & TOP)} == {}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_models_and_metrics_do_not_know_each_other(name: str) -> None:
+def test_models_and_metrics_do_not_know_each_other() -> None:
     for one, other in (("evalkit.models", "evalkit.metrics"), ("evalkit.metrics", "evalkit.models")):
-        if name.startswith(one):
-            assert not any(each.startswith(other) for each in imports(name))
+        own = [name for name in MODULES if name.startswith(one)]
+        assert [(name, each) for name in own for each in imports(name) if each.startswith(other)] == []
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -94,11 +90,10 @@ def at_once(name: str) -> set[str]:
     return {each for each in found & MODULES.keys() if each != "evalkit"}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_every_module_begins_by_saying_what_it_is_for(name: str) -> None:
-    assert ast.get_docstring(tree(name)), f"{name} has no docstring"
+def test_every_module_begins_by_saying_what_it_is_for() -> None:
+    assert [name for name in MODULES if not ast.get_docstring(tree(name))] == []
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_no_file_is_longer_than_one_idea(name: str) -> None:
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
+def test_no_file_is_longer_than_one_idea() -> None:
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}

@@ -34,6 +34,8 @@ def load(
     """
     if not name.strip():
         raise UsageError("--model is empty; expected nano, a checkpoint folder or a hub id")
+    if token_budget is not None and token_budget < 1:
+        raise UsageError(f"--token-budget: found {token_budget}, expected 1 or more")
     given = {"device": device, "dtype": dtype, "window": window, "token_budget": token_budget}
     if name in MODELS:
         return resolve(MODELS, name)(**given)  # type: ignore[no-any-return]

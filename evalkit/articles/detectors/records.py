@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -45,6 +46,12 @@ class Detection:
     rows: tuple[Told, ...]  # by condition, in the study's order
     notes: tuple[str, ...]  # what was left out, and why
     signature: str
+
+
+def check(directory: Path) -> None:
+    """Raise StorageError where no scores can be kept there, before any are computed."""
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StorageError(f"{directory}: cannot write: no permission; copy the study to where it can be written")
 
 
 def save(detection: Detection, directory: Path) -> None:
