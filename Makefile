@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 LIMIT ?=
 
+# The tests start many processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
