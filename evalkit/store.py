@@ -11,6 +11,7 @@ from pathlib import Path
 from evalkit import encoding
 from evalkit.errors import StorageError
 from evalkit.records import Response
+from evalkit.transaction import transaction
 
 APPLICATION = 0x65766B74  # "evkt": how SQLite files tell whose they are
 VERSION = 1
@@ -62,7 +63,7 @@ class Store:
     def add(self, model: str, answers: Iterable[tuple[str, Response]]) -> None:
         """Commit a batch of (request key, answer) in one transaction: all of it is kept, or nothing."""
         rows = [(model, key, encoding.encode_response(response)) for key, response in answers]
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._connection):
             self._connection.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?)", rows)
 
     @contextlib.contextmanager
@@ -91,7 +92,7 @@ class Store:
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        with self._transaction():
+        with transaction(self._connection):
             (owner,) = execute("PRAGMA application_id").fetchone()
             (version,) = execute("PRAGMA user_version").fetchone()
             (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -105,18 +106,6 @@ class Store:
         (health,) = execute("PRAGMA quick_check(1)").fetchone()
         if health != "ok":
             raise StorageError(f"{self.path}: damaged ({' '.join(health.split())}); {REMOVE}")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # A full disk has ended the transaction already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

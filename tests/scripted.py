@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 
@@ -30,6 +30,20 @@ def calculate(request: Request) -> str:
     value = OPERATIONS[match[2]](int(match[1]), int(match[3]))
     is_wrong = sha256(request.context.encode()).digest()[0] % 7 == 0
     return f" {value + is_wrong}\n\nQ:"
+
+
+class Dying(ScriptedModel):
+    """Raises after some batches, as a process that is killed between two of them."""
+
+    def __init__(self, answer: Callable[[Request], str | Response], batches: int) -> None:
+        super().__init__(answer)
+        self.left = batches
+
+    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().answer(requests, on_response=on_response)
 
 
 class Announcing(ScriptedModel):

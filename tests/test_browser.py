@@ -1,17 +1,18 @@
 """The page in a real browser, opened from disk."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
 
 from evalkit.report.page import markup, page
 from tests import pages
+from tests.browsers import browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+__all__ = ["browser"]  # a fixture
+
 PHONE = 390  # CSS pixels
 LINE = "a b" * 350_000  # of a million characters
 HIDDEN = "".join(map(chr, [*range(0x20), 0x7F, 0x9F, 0xAD, 0x61C, 0x180E, 0x200B, 0x2028, 0x202E, 0x2066, 0x206A]))
@@ -49,17 +50,6 @@ class Opened:
     def search(self, text: str) -> None:
         self.tab.fill("[name=search]", text)
         self.tab.wait_for_selector(".rows:not([aria-busy])", state="attached")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

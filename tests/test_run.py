@@ -18,7 +18,7 @@ from evalkit.records import Request, Response, Result
 from evalkit.run import Outcome, run
 from evalkit.settings import Settings
 from evalkit.store import Store
-from tests.scripted import calculate
+from tests.scripted import Dying, calculate
 
 ROOT = Path(__file__).parent.parent
 SMALL = ROOT / "tests" / "small.yaml"
@@ -46,20 +46,6 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 def rows(outcome: Outcome) -> dict[tuple[str, str, int], Result]:
     return {(result.task, result.subset, result.shots): result for result in outcome.results}
-
-
-class Dying(ScriptedModel):
-    """Raises after some batches, as a process that is killed between two of them."""
-
-    def __init__(self, batches: int) -> None:
-        super().__init__(calculate)
-        self.left = batches
-
-    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return super().answer(requests, on_response=on_response)
 
 
 def test_a_run_leaves_every_file(tmp_path: Path) -> None:
@@ -98,13 +84,13 @@ def test_a_metric_for_other_answers_is_refused_before_a_model_is_loaded(tmp_path
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, batches: int) -> None:
     evaluate(settings(tmp_path / "undisturbed"))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(settings(tmp_path / "disturbed"), Dying(batches))
+        evaluate(settings(tmp_path / "disturbed"), Dying(calculate, batches))
     evaluate(settings(tmp_path / "disturbed"))
     assert contents(tmp_path / "disturbed") == contents(tmp_path / "undisturbed")
 
 
 def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
-    first, second = Dying(3), ScriptedModel(calculate)
+    first, second = Dying(calculate, 3), ScriptedModel(calculate)
     with pytest.raises(KeyboardInterrupt):
         evaluate(settings(tmp_path), first)
     evaluate(settings(tmp_path), second)
@@ -320,7 +306,7 @@ def test_run_json_says_how_the_run_was_made(tmp_path: Path) -> None:
 
 def test_progress_counts_examples_and_knows_what_was_done_before(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        evaluate(settings(tmp_path), Dying(4))
+        evaluate(settings(tmp_path), Dying(calculate, 4))
     seen: list[Progress] = []
     run(settings(tmp_path), lambda: ScriptedModel(calculate), on_progress=seen.append)
     answering = [each.done for each in seen if each.what == "answering"]

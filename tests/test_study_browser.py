@@ -1,7 +1,6 @@
 """A study's quiz in a real browser: by keyboard, without scripts, on a phone."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from evalkit.articles import answers, directory
 from evalkit.articles.records import CHOICES
 from tests import studies
+from tests.browsers import browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+__all__ = ["browser"]  # a fixture
+
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}  # CSS pixels
 ARTICLES = 5
@@ -67,17 +68,6 @@ class Opened:
     def width(self) -> int:
         # Scripts of the page are off; those of the test run all the same.
         return int(self.tab.evaluate("document.documentElement.scrollWidth"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

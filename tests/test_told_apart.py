@@ -8,13 +8,14 @@ import pytest
 
 from evalkit import encoding, metric_spec, request, task
 from evalkit.errors import DataError, StorageError, TaskError, UsageError
-from evalkit.interfaces import AsksAgain, LanguageModel, OnResponse, Progress, ignore_response
+from evalkit.interfaces import AsksAgain, LanguageModel, Progress
 from evalkit.metrics.told_apart import ToldApart
 from evalkit.models.scripted import ScriptedModel
 from evalkit.records import Completion, Example, PerToken, Request, Response, TokenScores
 from evalkit.run import Outcome, run
 from evalkit.settings import Settings
 from evalkit.store import Store
+from tests.scripted import Dying
 
 LIKELY = "I said so"  # what the scripted model writes, and finds likely
 EXAMPLE = Example("e1", {}, (" A person wrote this.",))
@@ -75,20 +76,6 @@ def write(asked: Request) -> str | Response:
         return scores(-1.0 if likely else -4.0 - len(asked.text) % 3, tokens=len(asked.text.split()))
     seed = getattr(asked, "seed", 0)
     return f" {LIKELY} {seed}" if seed % 5 else ""
-
-
-class Dying(ScriptedModel):
-    """Raises after some batches, as a process that is killed between two of them."""
-
-    def __init__(self, batches: int) -> None:
-        super().__init__(write)
-        self.left = batches
-
-    def answer(self, requests: Sequence[Request], *, on_response: OnResponse = ignore_response) -> list[Response]:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return super().answer(requests, on_response=on_response)
 
 
 class Counting(ScriptedModel):
@@ -164,7 +151,7 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_bytes(tmp_path: Path)
     for batches in {1, first - 1, first, first + 1, total - 1}:
         directory = tmp_path / str(batches)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(settings(directory), Dying(batches))
+            evaluate(settings(directory), Dying(write, batches))
         rest = ScriptedModel(write)
         evaluate(settings(directory), rest)
         assert len(rest.batches) == total - batches

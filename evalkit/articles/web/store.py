@@ -18,6 +18,7 @@ from evalkit.articles.directory import ANSWERS
 from evalkit.articles.records import QUIZZES, Quiz, Study, Writer
 from evalkit.errors import StorageError
 from evalkit.text import generator
+from evalkit.transaction import transaction
 
 Outcome: TypeAlias = Literal["kept", "same", "different", "not shown"]
 
@@ -127,7 +128,7 @@ class Store:
 
     def begin(self, participant: str) -> Taken:
         """Give a participant a condition and a quiz, once: of the cells with the fewest participants, one at random."""
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._connection):
             if (found := self._find(participant)) is not None:
                 return found
             counted = dict.fromkeys(((each.name, quiz) for each in self._study.conditions for quiz in QUIZZES), 0)
@@ -154,7 +155,7 @@ class Store:
 
         The answer to the last article finishes the quiz. `same` and `different` tell of an answer that is there.
         """
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._connection):
             execute = self._connection.execute
             key = (participant, article)
             before = execute("SELECT choice FROM answers WHERE participant = ? AND article = ?", key).fetchone()
@@ -176,7 +177,7 @@ class Store:
 
     def attend(self, participant: str, choice: int, *, asked: int) -> Outcome:
         """Keep the answer to the attention check; the first one stays."""
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._connection):
             row = self._connection.execute("SELECT attention FROM participants WHERE id = ?", (participant,)).fetchone()
             if row is None:
                 return "not shown"
@@ -211,7 +212,7 @@ class Store:
         # An answer that was acknowledged outlives a failure of the machine, not only of the process.
         execute("PRAGMA synchronous = FULL")
         if not tables:
-            with self._transaction():
+            with transaction(self._connection):
                 for statement in SCHEMA:
                     execute(statement)
                 about: Sequence[tuple[str, str]] = (
@@ -230,18 +231,6 @@ class Store:
         check_study(self._connection, self.path, self._study)
         (secret,) = self._connection.execute("SELECT value FROM about WHERE name = 'secret'").fetchone()
         return bytes.fromhex(secret)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # A full disk has ended the transaction already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
