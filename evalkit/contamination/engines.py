@@ -86,9 +86,10 @@ def cluster(jobs: Sequence[Job], bench: Bench, *, workers: int | None) -> Iterat
                 left[task.remote(job, bench.folder, stamp, bench.text_field)] = job
             done, _ = ray.wait(list(left), timeout=processes.SECONDS_BETWEEN_LOOKS)
             bench.on_look(board)
-            for reference in done:
+            # All at once, before one raises: Ray may end this process where a finished task is cancelled.
+            for job, reference in [(left.pop(reference), reference) for reference in done]:
                 ray.get(reference)
-                yield left.pop(reference)
+                yield job
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, EvalkitError):
             raise error.cause from error
