@@ -9,7 +9,7 @@ import pytest
 
 from evalkit import dataset, stats, task
 from evalkit.contamination import items
-from evalkit.contamination.compare import Outcome, compare
+from evalkit.contamination.compare import Outcome, compare, find
 from evalkit.contamination.compared import Row
 from evalkit.contamination.demonstrations import Demonstrations, judge
 from evalkit.contamination.scan import Settings as ScanSettings
@@ -111,7 +111,7 @@ def compared(folder: Path, *tasks: Path, shots: int, data: Path | None = None) -
         out=folder / "scan",
     )
     assert scan(scanning) is not None
-    outcome = compare([folder / "run"], folder / "scan")
+    outcome = find([folder / "run"], folder / "scan")
     [row] = outcome.rows
     return row, outcome
 
@@ -128,6 +128,7 @@ def test_the_pool_of_a_scan_tells_which_demonstrations_are_dirty(tmp_path: Path)
     assert sum(score.n for score in (row.demonstrations.without, row.demonstrations.having) if score) == 8
     [table] = [table for table in outcome.more if table.caption == "Demonstrations that the corpus contains"]
     assert [line[:6] for line in table.rows] == [("Quiz", "exact match, %", 1, 8, 100 * dirty / 8, 0)]
+    compare([tmp_path / "run"], tmp_path / "scan")
     written = json.loads((tmp_path / "scan" / "compare" / "comparison.json").read_text())
     assert written["rows"][0]["demonstrations"]["share"] == dirty / 8
 

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from evalkit import stats, stored
-from evalkit.contamination.compare import compare
+from evalkit.contamination.compare import find
 from evalkit.contamination.lm_eval_samples import read_lm_eval
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
@@ -67,8 +67,8 @@ def test_compare_reads_the_logged_samples(fruits: Path, tmp_path: Path) -> None:
     scan(ScanSettings(tasks=(str(fruits / "fruits.yaml"),), corpus=corpus, ngram=13, out=tmp_path / "scan"))
     export([fruits / "run"], out=tmp_path / "out", formats=["lm_eval"])
     folder = tmp_path / "out" / "lm_eval" / "run" / "0-shot" / "scripted"
-    theirs = compare([folder], tmp_path / "scan", out=tmp_path / "theirs").comparisons
-    own = compare([fruits / "run"], tmp_path / "scan", out=tmp_path / "own").comparisons
+    theirs = find([folder], tmp_path / "scan").comparisons
+    own = find([fruits / "run"], tmp_path / "scan").comparisons
     assert [each.metric for each in theirs] == ["acc", "acc_norm", "accuracy"]
     by_token = next(each for each in own if each.shots == 0 and each.metric == "accuracy")
     assert theirs[2].all == by_token.all

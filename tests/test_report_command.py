@@ -9,7 +9,7 @@ import pytest
 
 from evalkit import dataset, report_command
 from evalkit.contamination import items, split
-from evalkit.contamination.compare import compare
+from evalkit.contamination.compare import find
 from evalkit.contamination.comparison_table import MARKS
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
@@ -55,6 +55,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def written(folder: Path) -> Path:
+    """Write every form of the report of two runs and the scan."""
+    out = folder / "written"
+    flags = ("--scan", str(folder / "scan"), "--format", "html,csv,latex,md,parquet,json", "--out", str(out))
+    code, printed, _ = call("report", str(folder / "good"), str(folder / "bad"), *flags)
+    assert code == 0
+    assert printed.splitlines()[-1] == f"report: {out / 'index.html'}"
+    return out
+
+
 def wanted(folder: Path, *names: str, **changes: object) -> Wanted:
     return Wanted(tuple(folder / name for name in names), **changes)  # type: ignore[arg-type]
 
@@ -87,9 +98,9 @@ def test_the_best_model_is_bold_with_its_ties(folder: Path) -> None:
     assert any(note.startswith("Bold: the best score") for note in shown.notes)
 
 
-def test_scores_carry_the_signs_that_compare_finds(folder: Path, tmp_path: Path) -> None:
+def test_scores_carry_the_signs_that_compare_finds(folder: Path) -> None:
     page = report_command.page(wanted(folder, "good", scans=(folder / "scan",)))
-    compared = compare([folder / "good"], folder / "scan", out=tmp_path / "compare")
+    compared = find([folder / "good"], folder / "scan")
     expected = ["".join(MARKS[flag] for flag in each.flags) for each in compared.comparisons]
     assert all("†" in each for each in expected)  # 133 clean examples are too few
     shown = page.summary[0]
@@ -184,27 +195,21 @@ def test_scans_repeat_the_flag_of_the_corpus() -> None:
     assert provenance.command("scan", settings, ScanSettings) == "evalkit scan --corpus a --corpus b --edited"
 
 
-def test_every_form_is_written_and_read_back(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    flags = ("--scan", str(folder / "scan"), "--format", "html,csv,latex,md,parquet,json", "--out", str(out))
-    code, printed, _ = call("report", str(folder / "good"), str(folder / "bad"), *flags)
-    assert code == 0
-    assert printed.splitlines()[-1] == f"report: {out / 'index.html'}"
+def test_every_form_is_written_and_read_back(written: Path) -> None:
     for name in ("table", "contamination", "contamination-2"):
         endings = ("csv", "tex", "md", "parquet", "json")
-        assert {path.name for path in out.glob(f"{name}.*")} == {f"{name}.{ending}" for ending in endings}
-        found = pandas.read_csv(out / f"{name}.csv")
-        other = pandas.read_json(out / f"{name}.json", orient="table", precise_float=True)
-        third = pandas.read_parquet(out / f"{name}.parquet")
+        assert {path.name for path in written.glob(f"{name}.*")} == {f"{name}.{ending}" for ending in endings}
+        found = pandas.read_csv(written / f"{name}.csv")
+        other = pandas.read_json(written / f"{name}.json", orient="table", precise_float=True)
+        third = pandas.read_parquet(written / f"{name}.parquet")
         assert list(found.columns) == list(other.columns) == list(third.columns)
         for column in third.select_dtypes("number").columns:
             assert found[column].to_list() == pytest.approx(third[column].to_list(), rel=0, abs=0, nan_ok=True)
             assert other[column].astype(float).to_list() == pytest.approx(third[column].to_list(), rel=0, nan_ok=True)
 
 
-def test_the_page_has_tables_and_origins(folder: Path, tmp_path: Path) -> None:
-    report_command.report(wanted(folder, "good", scans=(folder / "scan",)), out=tmp_path / "out", forms=("html",))
-    text = (tmp_path / "out" / "index.html").read_text()
+def test_the_page_has_tables_and_origins(written: Path) -> None:
+    text = (written / "index.html").read_text()
     for said in ("Contamination: gpt3(n=8)", "Scores on all, dirty and clean examples", "evalkit scan --task"):
         assert said in text
 
@@ -238,9 +243,9 @@ def test_siunitx_and_plusminus_are_asked_for_by_flags(folder: Path, tmp_path: Pa
     assert "S[table-format=" in (tmp_path / "out" / "table.tex").read_text()
 
 
-def test_files_that_a_report_no_longer_makes_are_removed(folder: Path, tmp_path: Path) -> None:
+def test_files_that_a_report_no_longer_makes_are_removed(folder: Path, written: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report_command.report(wanted(folder, "good", scans=(folder / "scan",)), out=out)
+    shutil.copytree(written, out)
     before = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
     (out / "contamination-9.csv").write_text("a stranger's")
     (out / "contamination.tex").write_text("changed by hand")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evalkit import assignment, fewshot, prompt, request, task
-from evalkit.contamination.compare import compare
+from evalkit.contamination.compare import find
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
 from evalkit.errors import UsageError
@@ -139,7 +139,7 @@ def test_metrics_that_differ_in_a_setting_are_told_apart_in_comparisons(tmp_path
     assert run(tmp_path, "--task", one, script=lambda _: " Lima")[0] == 0
     corpus = write(tmp_path / "corpus.txt", "nothing of it\n")
     assert scan(ScanSettings(tasks=(one,), corpus=(corpus,), workers=1, out=tmp_path / "scan")) is not None
-    outcome = compare([tmp_path / "run"], tmp_path / "scan")
+    outcome = find([tmp_path / "run"], tmp_path / "scan")
     assert [each.metric for each in outcome.comparisons] == ["exact_match", "exact_match(ignore_case=true)"]
 
 

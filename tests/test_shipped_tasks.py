@@ -83,9 +83,10 @@ def test_samples_are_large_enough_for_the_papers_shots(name: str, examples: int,
 
 @pytest.mark.parametrize("name", ["boolq", "lambada", "translation/en-fr", "translation/de-en", "translation/ro-en"])
 def test_no_sample_is_among_its_own_demonstrations(name: str) -> None:
-    found, demonstrations = supply(offline(name))
-    texts = {prompt.question(offline(name), example) for example in found}
-    assert not texts & {prompt.question(offline(name), example) for example in demonstrations}
+    each = offline(name)
+    found, demonstrations = supply(each)
+    texts = {prompt.question(each, example) for example in found}
+    assert not texts & {prompt.question(each, example) for example in demonstrations}
 
 
 def test_translation_asks_a_question_at_zero_shots_and_shows_pairs_above() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from evalkit import dataset
 from evalkit.contamination import items, split
-from evalkit.contamination.compare import compare
+from evalkit.contamination.compare import compare, find
 from evalkit.contamination.scan import Settings as ScanSettings
 from evalkit.contamination.scan import scan
 from evalkit.errors import DataError, StorageError, UsageError
@@ -104,7 +104,7 @@ def test_logged_samples_of_lm_eval_are_compared(scanned: Path, tmp_path: Path) -
     ]
     path = tmp_path / "logged" / "samples_small_2026-11-21.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    [comparison] = compare([tmp_path / "logged"], scanned, out=tmp_path / "compare").comparisons
+    [comparison] = find([tmp_path / "logged"], scanned).comparisons
     assert comparison.clean is not None
     assert comparison.dirty is not None
     assert (comparison.clean.value, comparison.dirty.value) == (0, 1)

@@ -19,6 +19,7 @@ from evalkit.decoder.recipes import Reading, fine_tune, new
 from evalkit.decoder.train import StepReport, Training, TrainSettings, batch_tokens, learning_rate, train
 from evalkit.errors import CheckpointError, DataError, StorageError, UsageError
 from tests.decoders import make_decoder, make_tokenizer, save_native
+from tests.test_cli import call
 
 SETTINGS = TrainSettings(learning_rate=3e-3, batch_tokens=256, checkpoint_steps=4)
 READING = Reading(tokens=5120, length=32, rows=4)
@@ -105,36 +106,23 @@ def test_interrupted_training_takes_the_same_steps(tmp_path: Path) -> None:
 
 def test_killed_training_command_ends_in_the_same_bytes(tmp_path: Path) -> None:
     corpus(tmp_path)
-
-    def command(out: str) -> list[str]:
-        flags = "--shape 2,16,2 --vocab-size 300 --tokens 6400 --length 32 --rows 4 --batch-tokens 128"
-        data = str(tmp_path / "text.jsonl")
-        return [
-            sys.executable,
-            "-m",
-            "evalkit",
-            "train",
-            "--data",
-            data,
-            "--out",
-            str(tmp_path / out),
-            *flags.split(),
-            "--checkpoint-steps",
-            "3",
-        ]
-
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command("whole"), check=True, env=environment, capture_output=True, timeout=120)
-    killed = subprocess.Popen(command("broken"), env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    shape = ("--shape", "2,16,2", "--vocab-size", "300", "--tokens", "6400", "--length", "32", "--rows", "4")
+    steps = ("--batch-tokens", "128", "--checkpoint-steps", "3")
+    flags = ("train", "--data", str(tmp_path / "text.jsonl"), *shape, *steps, "--out")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "evalkit", *flags, str(broken)]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     for _ in watch(60):
-        if (tmp_path / "broken" / "latest").exists() or killed.poll() is not None:
+        if (broken / "latest").exists() or killed.poll() is not None:
             break
     killed.send_signal(signal.SIGKILL)
-    killed.wait(timeout=30)
-    subprocess.run(command("broken"), check=True, env=environment, capture_output=True, timeout=120)
+    assert killed.wait(timeout=30) == -signal.SIGKILL
+    for out in (broken, whole):
+        assert call(*flags, str(out))[0] == 0
     for name in ("loss.csv", "model.safetensors", "tokenizer.json"):
-        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert (tmp_path / "broken" / "loss.png").stat().st_size > 1000
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    assert (broken / "loss.png").stat().st_size > 1000
 
 
 def watch(seconds: float) -> Iterator[None]:
