@@ -357,12 +357,15 @@ def start(out: Path, *, seconds: float) -> subprocess.Popen[str]:
     )
 
 
-def undisturbed(out: Path) -> dict[str, bytes]:
-    start(out, seconds=0).communicate(timeout=60)  # a process of its own: the page tells the versions of what is loaded
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Run the command in a process of its own: the page tells the versions of what is loaded."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    start(out, seconds=0).communicate(timeout=60)
     return contents(out)
 
 
-def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     draws = random.Random(0)
     stored: list[int] = []
     for _ in range(3):
@@ -381,10 +384,10 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bytes(tmp_path: Path) 
     process = start(tmp_path / "killed", seconds=0)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 0, messages
-    assert contents(tmp_path / "killed") == undisturbed(tmp_path / "undisturbed")
+    assert contents(tmp_path / "killed") == undisturbed
 
 
-def test_ctrl_c_says_what_is_kept_and_how_to_continue(tmp_path: Path) -> None:
+def test_ctrl_c_says_what_is_kept_and_how_to_continue(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     process = start(tmp_path / "run", seconds=0.3)
     assert process.stdout is not None
     for _ in range(5):
@@ -398,4 +401,4 @@ def test_ctrl_c_says_what_is_kept_and_how_to_continue(tmp_path: Path) -> None:
     assert "Traceback" not in messages
     process = start(tmp_path / "run", seconds=0)
     process.communicate(timeout=60)
-    assert contents(tmp_path / "run") == undisturbed(tmp_path / "undisturbed")
+    assert contents(tmp_path / "run") == undisturbed
