@@ -81,6 +81,9 @@ def build(
         list[str] | None,
         typer.Option(metavar="PATH", help="Drop what stands in these files, folders, globs; may be repeated."),
     ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where documents of --corpus have their text.")
+    ] = None,
     least_seconds: Annotated[
         float | None, typer.Option(help="Exclude who is faster with an article, at the median.")
     ] = None,
@@ -125,6 +128,7 @@ def build(
         control_temperature=control_temperature,
         max_tokens=max_tokens,
         corpus=tuple(corpus or ()),
+        text_field=text_field,
         exclusions=Exclusions(not keep_unfinished, not keep_inattentive, least_seconds),
         window=window,
         device=device,

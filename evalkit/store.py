@@ -9,14 +9,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from evalkit import encoding
+from evalkit.database import Advice, check_health, explained, transaction
 from evalkit.errors import StorageError
 from evalkit.records import Response
-from evalkit.transaction import transaction
 
 APPLICATION = 0x65766B74  # "evkt": how SQLite files tell whose they are
 VERSION = 1
 SECONDS_BETWEEN_COMMITS = 0.1
 SECONDS_TO_WAIT = 1.0  # for the lock of a run that is just ending
+
+ADVICE = Advice(
+    locked="another run is writing to this directory; wait for it, stop it, or choose another --out",
+    full=" and run the same command, finished answers are kept",
+    unwritable="choose another --out",
+    damaged="move it away and run again, or choose another --out",
+    other="free space or choose another --out, finished answers are kept",
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -34,10 +42,10 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open the file or make it; StorageError where it is not ours, damaged, unwritable or in use."""
         self.path = path
-        with self._explained():
+        with explained(self.path, ADVICE):
             self._connection = sqlite3.connect(path, timeout=SECONDS_TO_WAIT, isolation_level=None)
         try:
-            with self._explained():
+            with explained(self.path, ADVICE):
                 self._open()
         except StorageError:
             self._connection.close()
@@ -53,17 +61,17 @@ class Store:
 
     def responses(self, model: str) -> dict[str, Response]:
         """Read all answers of the model with this fingerprint, by request key."""
-        with self._explained():
+        with explained(self.path, ADVICE):
             rows = self._connection.execute("SELECT request, response FROM responses WHERE model = ?", (model,))
             try:
                 return {request: encoding.decode_response(response) for request, response in rows}
             except (ValueError, KeyError, TypeError) as error:
-                raise StorageError(f"{self.path}: holds an answer that cannot be read; {REMOVE}") from error
+                raise StorageError(f"{self.path}: holds an answer that cannot be read; {ADVICE.damaged}") from error
 
     def add(self, model: str, answers: Iterable[tuple[str, Response]]) -> None:
         """Commit a batch of (request key, answer) in one transaction: all of it is kept, or nothing."""
         rows = [(model, key, encoding.encode_response(response)) for key, response in answers]
-        with self._explained(), transaction(self._connection):
+        with explained(self.path, ADVICE), transaction(self._connection):
             self._connection.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?)", rows)
 
     @contextlib.contextmanager
@@ -103,29 +111,4 @@ class Store:
             execute(f"PRAGMA application_id = {APPLICATION}")
             execute(f"PRAGMA user_version = {VERSION}")
             execute(SCHEMA)
-        (health,) = execute("PRAGMA quick_check(1)").fetchone()
-        if health != "ok":
-            raise StorageError(f"{self.path}: damaged ({' '.join(health.split())}); {REMOVE}")
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path}: {_explain(error)}") from error
-
-
-REMOVE = "move it away and run again, or choose another --out"
-
-
-def _explain(error: sqlite3.Error) -> str:
-    what = str(error)
-    if "locked" in what:
-        return "another run is writing to this directory; wait for it, stop it, or choose another --out"
-    if "full" in what:
-        return "the disk is full; free space and run the same command, finished answers are kept"
-    if "unable to open" in what or "readonly" in what:
-        return f"cannot write ({what}); choose another --out"
-    if "not a database" in what or "malformed" in what:
-        return f"damaged, or not a file of answers ({what}); {REMOVE}"
-    return f"{what}; free space or choose another --out, finished answers are kept"
+        check_health(self._connection, self.path, ADVICE)

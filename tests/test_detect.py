@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,8 @@ def test_equal_seeds_find_the_same(taught: Detection) -> None:
         (lambda text: text.replace('"version": 1', '"version": 2'), "found another kind of file"),
         (lambda text: text.replace('"zero-shot"', '"magic"'), "damaged: key 'rows.0.kind'"),
         (lambda text: json.dumps(json.loads(text) | {"articles": 3}), "damaged: key 'articles'"),
+        (lambda text: re.sub(r'"high": [\d.]+', '"high": NaN', text), "damaged, found no JSON"),
+        (lambda text: re.sub(r'"high": [\d.]+', '"high": 1e30', text), r"damaged: .* found 1e\+30, expected 0 to 1"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, change: Callable[[str], str], expected: str) -> None:

@@ -1,5 +1,6 @@
 """Answers read from SQLite, and from and into CSV."""
 
+import contextlib
 import re
 import sqlite3
 from dataclasses import replace
@@ -170,6 +171,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             read(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_answers_of_nobody_are_damage(tmp_path: Path) -> None:
+    Store(tmp_path, study=studies.study()).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "answers.sqlite")) as connection, connection:
+        connection.execute("INSERT INTO answers VALUES (1, 'ghost', 'a', 0, 'model', 5, 1.0, 2.0)")
+    with pytest.raises(StorageError, match="damaged: found answers of 'ghost', who has not begun"):
+        answers.load(tmp_path)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

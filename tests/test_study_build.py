@@ -210,8 +210,8 @@ def test_a_copy_of_the_human_article_is_never_shown(tmp_path: Path) -> None:
 def test_what_stands_in_the_corpus_is_never_shown(tmp_path: Path) -> None:
     first = run(settings(tmp_path))
     known = [each.text for each in conditions(first)["one"].written.values()]
-    corpus = lines(tmp_path / "corpus.jsonl", [{"text": text} for text in known])
-    second = run(settings(tmp_path, corpus=(str(corpus),), out=tmp_path / "other"))
+    corpus = lines(tmp_path / "corpus.jsonl", [{"written": text, "read": "nothing"} for text in known])
+    second = run(settings(tmp_path, corpus=(str(corpus),), text_field="written", out=tmp_path / "other"))
     assert not {each.text for each in conditions(second)["one"].written.values()} & {*known}
     dropped = directory.built(second.directory)["conditions"]["one"]["dropped"]
     assert dropped["with words that stand in the corpus"] >= 4
@@ -356,6 +356,8 @@ def changed(place: int, **values: object) -> list[Row]:
         (changed(1, article=" "), r"articles\.jsonl:2: found an empty answer"),
         (changed(1, article=None), r"articles\.jsonl:2: column 'article': found nothing"),
         (changed(1, id="n0"), r"articles\.jsonl:2: found id 'n0' again"),
+        (changed(1, id=" "), r"found the id ' ' of 1 characters, expected 1 to 200; name another column"),
+        (changed(1, id="n" * 201), r"found the id 'n{20}' of 201 characters"),
         ([{"id": "a", "title": "t"}], "missing column 'article'"),
         (rows(1), "found 1 article, expected at least 2"),
     ],
@@ -425,7 +427,9 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
         ({"title": " "}, "--title: found an empty text"),
         ({"given": (Given("control", Path("a.jsonl")),), "control": "one"}, "beside --given control=FILE"),
         ({"articles": None, "columns": (("title", "x"),)}, "--columns: found no --articles"),
-        ({"columns": (("headline", "x"),)}, "--columns: articles reads no 'headline'"),
+        ({"columns": (("headline", "x"),)}, "--columns: articles have no 'headline'; known: article, id, subtitle"),
+        ({"text_field": "text"}, "--text-field: found no --corpus"),
+        ({"models": ("Human",)}, "found the writer 'Human', by which tables call people"),
     ],
 )
 def test_flags_that_cannot_be_carried_out_are_explained(tmp_path: Path, changes: Row, complaint: str) -> None:

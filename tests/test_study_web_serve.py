@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.articles import directory
-from evalkit.articles.web.serve import serve
+from evalkit.articles.web.serve import _address, serve
 from evalkit.articles.web.settings import ServeSettings
 from evalkit.articles.web.store import Store
 from evalkit.errors import DataError, EvalkitError, StorageError, UsageError
@@ -171,6 +171,12 @@ def test_what_is_no_request_does_not_end_it(place: Path, sent: bytes) -> None:
         connection = HTTPConnection("127.0.0.1", served.port, timeout=10)
         connection.request("GET", "/")
         assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_the_address_it_says_is_one_a_browser_can_go_to(host: str, shown: str) -> None:
+    with socket.create_server((host, 0)) as listening:
+        assert _address(listening) == f"http://{shown}:{listening.getsockname()[1]}/"
 
 
 def test_it_serves_at_an_address_of_ipv6(place: Path) -> None:

@@ -54,7 +54,7 @@ def load(directory: Path, *, study: Study | None = None) -> tuple[Participant, .
             check_kind(connection, path)
             if study is not None:
                 check_study(connection, path, study)
-            return tuple(_participants(connection))
+            return tuple(_participants(connection, path))
     except sqlite3.Error as error:
         raise StorageError(f"{path}: cannot be read ({error}), expected the answers of a study") from error
 
@@ -79,7 +79,7 @@ def check_study(connection: sqlite3.Connection, path: Path, study: Study) -> Non
         )
 
 
-def _participants(connection: sqlite3.Connection) -> Iterator[Participant]:
+def _participants(connection: sqlite3.Connection, path: Path) -> Iterator[Participant]:
     given: defaultdict[str, list[Answer]] = defaultdict(list)
     answers = connection.execute(
         "SELECT participant, article, position, writer, choice, seconds FROM answers ORDER BY number"
@@ -89,7 +89,9 @@ def _participants(connection: sqlite3.Connection) -> Iterator[Participant]:
     people = connection.execute("SELECT id, condition, quiz, finished, attended FROM participants ORDER BY number")
     for name, condition, quiz, finished, attended in people:
         has_attended = None if attended is None else bool(attended)
-        yield Participant(name, condition, quiz, finished is not None, has_attended, tuple(given[name]))
+        yield Participant(name, condition, quiz, finished is not None, has_attended, tuple(given.pop(name, ())))
+    if given:
+        raise StorageError(f"{path}: damaged: found answers of {next(iter(given))!r}, who has not begun")
 
 
 def write_csv(path: Path, participants: Sequence[Participant]) -> None:

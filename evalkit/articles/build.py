@@ -152,7 +152,13 @@ class Office:
         # numba and its kernels are not waited for where no corpus is given.
         from evalkit.articles import corpus
 
-        return corpus.standing(texts, self.settings.corpus, directory=self.directory, on_progress=self.on_progress)
+        return corpus.standing(
+            texts,
+            self.settings.corpus,
+            text_field=self.settings.text_field,
+            directory=self.directory,
+            on_progress=self.on_progress,
+        )
 
     def _sign(self, writer: Writer, assignment: Assignment) -> str:
         line = signature.line(

@@ -15,7 +15,12 @@ from evalkit.text import digest
 
 
 def standing(
-    texts: Sequence[str], places: Sequence[str], *, directory: Path, on_progress: OnProgress
+    texts: Sequence[str],
+    places: Sequence[str],
+    *,
+    text_field: str | None,
+    directory: Path,
+    on_progress: OnProgress,
 ) -> frozenset[str]:
     """Tell which texts have RUN words in a row that a corpus has, or are shorter and stand there whole.
 
@@ -23,13 +28,15 @@ def standing(
     short to be looked for. Raises DataError where there is no corpus, or where nothing of it can be read.
     """
     distinct = list(dict.fromkeys(texts))
-    name = digest(distinct, list(places), length=8)
+    name = digest(distinct, list(places), text_field, length=8)
     folder = directory / SCANS
     folder.mkdir(exist_ok=True)
     data = folder / f"{name}.jsonl"
     lines = (json.dumps({"id": str(place), "text": text}, ensure_ascii=False) for place, text in enumerate(distinct))
     atomic.write(data, (f"{line}\n" for line in lines))
-    settings = scan.Settings(tasks=(), corpus=tuple(places), data=str(data), ngram=RUN, out=folder / name)
+    settings = scan.Settings(
+        tasks=(), corpus=tuple(places), text_field=text_field, data=str(data), ngram=RUN, out=folder / name
+    )
     outcome = scan.scan(settings, on_progress=on_progress)
     assert outcome is not None  # it is no part of a job array
     return frozenset(distinct[int(each.example)] for each in outcome.overlaps if each.is_dirty)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit import dataset, encoding, task
+from evalkit import dataset, encoding, registry, task
 from evalkit.articles.likeness import Words, is_same
 from evalkit.articles.records import Article
 from evalkit.articles.settings import BuildSettings
@@ -15,6 +15,8 @@ from evalkit.report.table import count
 
 TASK = "articles"
 OPTIONAL = ("title", "subtitle")  # columns that data with ready-made texts may lack
+COLUMNS = (*OPTIONAL, "article", "id")
+LONGEST_ID = 200  # characters: ids stand in tables and in file names of scans
 MOST_OF_POOL = 1000  # articles that context is drawn from, a seeded sample of more
 NAMED = 3  # ids in a message
 
@@ -38,6 +40,7 @@ def gather(settings: BuildSettings) -> Gathered:
     notes: list[str] = []
     if settings.articles is None:
         notes.append(f"The articles are a sample of {len(examples)} that were written for evalkit.")
+    _check_ids(examples, each.source.location)
     found = _distinct([_article(example) for example in examples], notes)
     if len(found) < 2:
         raise DataError(
@@ -67,6 +70,8 @@ def some(ids: Sequence[str]) -> str:
 def _reading(settings: BuildSettings) -> Task:
     """Load the task with the data's own columns; titles may be missing where nobody says how they are called."""
     [each] = task.load(TASK)
+    if unknown := next((name for name, _ in settings.columns if name not in COLUMNS), None):
+        raise UsageError(f"--columns: articles have no {unknown!r}; {registry.suggest(unknown, COLUMNS)}")
     columns = {"target" if name == "article" else name: column for name, column in settings.columns}
     if columns and settings.articles is None:
         raise UsageError("--columns: found no --articles, whose columns it could name; give both")
@@ -74,6 +79,15 @@ def _reading(settings: BuildSettings) -> Task:
     absent = [name for name in OPTIONAL if name not in columns]
     kept = {name: column for name, column in each.columns.items() if name not in absent}
     return replace(each, columns=kept, fields={**each.fields, **dict.fromkeys(absent, "")})
+
+
+def _check_ids(examples: Iterable[Example], location: str) -> None:
+    for each in examples:
+        if not each.id.strip() or len(each.id) > LONGEST_ID:
+            raise DataError(
+                f"{location}: found the id {each.id[:20]!r} of {len(each.id)} characters, expected 1 to {LONGEST_ID}; "
+                "name another column with --columns id=NAME"
+            )
 
 
 def _article(example: Example) -> Article:

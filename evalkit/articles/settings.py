@@ -14,6 +14,7 @@ from evalkit.report.table import clean
 
 CONTROL = "control"  # the name of the control's condition
 NO_CONTROL = "none"
+PEOPLE = ("human", "humans", "people")  # names that no model has
 TITLE = "Who wrote these news articles?"
 MOST_ARTICLES = 1000  # a participant is shown all of them
 MOST_CANDIDATES = 1000
@@ -47,6 +48,7 @@ class BuildSettings:
     control_temperature: float = 1.2  # without top_p; the paper says no more than increased output randomness
     max_tokens: int | None = None  # of a continuation; None is the task's, or 2 for a word of the longest article
     corpus: tuple[str, ...] = ()  # files, folders, globs: a candidate with words that stand in them is dropped
+    text_field: str | None = None  # where documents of the corpus have their text; None takes a usual name
     exclusions: Exclusions = field(default_factory=Exclusions)
     window: int | None = None
     device: str | None = None
@@ -63,6 +65,8 @@ class BuildSettings:
                 f"--control: found {self.control!r} without --model; give its texts as --given control=FILE"
             )
         self._check_names()
+        if self.text_field is not None and not self.corpus:
+            raise UsageError("--text-field: found no --corpus, whose field it could name; give both")
         ranges = (
             ("limit", self.limit, 2, MOST_ARTICLES),
             ("candidates", self.candidates, 1, MOST_CANDIDATES),
@@ -105,6 +109,8 @@ class BuildSettings:
             raise UsageError(f"found the writer {twice!r} twice, expected names that differ; leave one out")
         if strange := next((name for name in names if clean(name) != name.strip()), None):
             raise UsageError(f"found the writer {strange!r}, expected a name of characters that can be seen")
+        if taken := next((name for name in names if name.strip().lower() in PEOPLE), None):
+            raise UsageError(f"found the writer {taken!r}, by which tables call people; give the model another name")
         if any(not name.strip() for name in names):
             raise UsageError("found a writer without a name; give --model NAME, or --given NAME=FILE")
         has_given = any(each.name == CONTROL for each in self.given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,6 +13,7 @@ from typing import Literal, TypeAlias
 from evalkit import atomic
 from evalkit.articles.detectors.measure import Calibration, Measures
 from evalkit.errors import StorageError
+from evalkit.records import Estimate
 
 Kind: TypeAlias = Literal["zero-shot", "two models", "learned"]
 
@@ -66,7 +68,7 @@ def load(directory: Path) -> Detection:
 
     path = directory / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}; {AGAIN}") from error
     except (ValueError, RecursionError) as error:
@@ -74,8 +76,26 @@ def load(directory: Path) -> Detection:
     if not isinstance(content, dict) or content.get("kind") != KIND or content.get("version") != VERSION:
         raise StorageError(f"{path}: found another kind of file, expected detectors' scores of form {VERSION}; {AGAIN}")
     try:
-        return TypeAdapter(Detection).validate_json(json.dumps(content), strict=True)
+        detection = TypeAdapter(Detection).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise StorageError(f"{path}: damaged: key {where!r}: {first['msg']}; {AGAIN}") from error
+    for told in detection.rows:
+        if strange := next((each for each in _estimates(told) if not 0 <= each <= 1), None):
+            raise StorageError(
+                f"{path}: damaged: {told.detector} of {told.condition}: found {strange:g}, expected 0 to 1; {AGAIN}"
+            )
+    return detection
+
+
+def _estimates(told: Told) -> Iterator[float]:
+    """Give all shares, and the ends of their intervals."""
+    for found in (told.measures, told.calibration):
+        for value in () if found is None else (getattr(found, each.name) for each in dataclasses.fields(found)):
+            if isinstance(value, Estimate):
+                yield from (value.value, value.low, value.high)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"found {name}, expected a number")

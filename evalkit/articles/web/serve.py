@@ -96,6 +96,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
 
 def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a browser goes to no address that means all of them
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 

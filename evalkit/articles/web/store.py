@@ -8,7 +8,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,13 +16,20 @@ from typing import Literal, TypeAlias
 from evalkit.articles.answers import APPLICATION, VERSION, check_kind, check_study
 from evalkit.articles.directory import ANSWERS
 from evalkit.articles.records import QUIZZES, Quiz, Study, Writer
+from evalkit.database import Advice, check_health, explained, transaction
 from evalkit.errors import StorageError
 from evalkit.text import generator
-from evalkit.transaction import transaction
 
 Outcome: TypeAlias = Literal["kept", "same", "different", "not shown"]
 
 SECRET_BYTES = 32
+ADVICE = Advice(
+    locked="another program writes to it; close that program and serve again",
+    full=", acknowledged answers are kept",
+    unwritable="give the directory write access",
+    damaged="move it away and serve again",
+    other="acknowledged answers are kept",
+)
 SCHEMA = (
     """
     CREATE TABLE about (
@@ -93,15 +100,14 @@ class Store:
         self._study = study
         self._lock = _lock(directory)
         try:
-            with self._explained():
-                # The secret in it is the server's alone; SQLite gives the log beside it the same mode.
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            with explained(self.path, ADVICE):
+                _make(self.path)
                 self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         except StorageError:
             os.close(self._lock)
             raise
         try:
-            with self._explained():
+            with explained(self.path, ADVICE):
                 self._open()
                 self.secret = self._about()
         except StorageError:
@@ -123,12 +129,12 @@ class Store:
 
     def find(self, participant: str) -> Taken | None:
         """Look up a participant; None for one who has not begun."""
-        with self._explained():
+        with explained(self.path, ADVICE):
             return self._find(participant)
 
     def begin(self, participant: str) -> Taken:
         """Give a participant a condition and a quiz, once: of the cells with the fewest participants, one at random."""
-        with self._explained(), transaction(self._connection):
+        with explained(self.path, ADVICE), transaction(self._connection):
             if (found := self._find(participant)) is not None:
                 return found
             counted = dict.fromkeys(((each.name, quiz) for each in self._study.conditions for quiz in QUIZZES), 0)
@@ -145,7 +151,7 @@ class Store:
 
     def show(self, participant: str, article: str) -> None:
         """Note when an article is shown; only the first time counts."""
-        with self._explained():
+        with explained(self.path, ADVICE):
             self._connection.execute(
                 "INSERT OR IGNORE INTO shown VALUES (?, ?, ?)", (participant, article, time.time())
             )
@@ -155,7 +161,7 @@ class Store:
 
         The answer to the last article finishes the quiz. `same` and `different` tell of an answer that is there.
         """
-        with self._explained(), transaction(self._connection):
+        with explained(self.path, ADVICE), transaction(self._connection):
             execute = self._connection.execute
             key = (participant, article)
             before = execute("SELECT choice FROM answers WHERE participant = ? AND article = ?", key).fetchone()
@@ -177,7 +183,7 @@ class Store:
 
     def attend(self, participant: str, choice: int, *, asked: int) -> Outcome:
         """Keep the answer to the attention check; the first one stays."""
-        with self._explained(), transaction(self._connection):
+        with explained(self.path, ADVICE), transaction(self._connection):
             row = self._connection.execute("SELECT attention FROM participants WHERE id = ?", (participant,)).fetchone()
             if row is None:
                 return "not shown"
@@ -222,9 +228,7 @@ class Store:
                 self._connection.executemany("INSERT INTO about VALUES (?, ?)", about)
                 execute(f"PRAGMA application_id = {APPLICATION}")
                 execute(f"PRAGMA user_version = {VERSION}")
-        (health,) = execute("PRAGMA quick_check(1)").fetchone()
-        if health != "ok":
-            raise StorageError(f"{self.path}: damaged ({' '.join(health.split())}); {_REMOVE}")
+        check_health(self._connection, self.path, ADVICE)
 
     def _about(self) -> bytes:
         """Check whose answers these are, and return the secret."""
@@ -232,19 +236,13 @@ class Store:
         (secret,) = self._connection.execute("SELECT value FROM about WHERE name = 'secret'").fetchone()
         return bytes.fromhex(secret)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.path}: {_explain(error)}") from error
-        except OSError as error:
-            raise StorageError(
-                f"{self.path}: cannot write ({error.strerror}); give the directory write access"
-            ) from error
 
-
-_REMOVE = "move it away and serve again"
+def _make(path: Path) -> None:
+    """Make the file where it is missing: the secret in it is the server's alone; SQLite gives its log the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write ({error.strerror}); {ADVICE.unwritable}") from error
 
 
 def _lock(directory: Path) -> int:
@@ -265,16 +263,3 @@ def _lock(directory: Path) -> int:
         os.close(opened)
         raise StorageError(f"{directory}: cannot be locked ({error.strerror}); copy it to a local disk") from error
     return opened
-
-
-def _explain(error: sqlite3.Error) -> str:
-    what = str(error)
-    if "locked" in what:
-        return "another program writes to it; close that program and serve again"
-    if "full" in what:
-        return "the disk is full; free space, acknowledged answers are kept"
-    if "unable to open" in what or "readonly" in what:
-        return f"cannot write ({what}); give the directory write access"
-    if "not a database" in what or "malformed" in what:
-        return f"damaged, or not a file of answers ({what}); {_REMOVE}"
-    return f"{what}; acknowledged answers are kept"
