@@ -286,3 +286,18 @@ def test_a_closed_pipe_is_no_error() -> None:
     _, err = process.communicate("", timeout=30)
     assert err == ""
     assert process.returncode == cli.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "100000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+)
+def test_threads_do_not_wait_awake_for_long_unless_the_user_says_so(given: dict[str, str], expected: str) -> None:
+    code = (
+        "import os, sys; from evalkit.__main__ import main; sys.argv = ['evalkit', 'tasks']; main(); "
+        "print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    environment = kept | {"PYTHONPATH": str(ROOT)} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == expected

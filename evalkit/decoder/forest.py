@@ -36,6 +36,7 @@ class Forest:
     wanted: Mapping[int, Sequence[int]]  # id of a node -> the positions in it whose hidden states are asked for
     prefix: KVCache | None
     is_kept: bool  # whether keys and values are used after the forest was computed
+    room: int = 0  # tokens that may come after a row
     cache: KVCache | None = None
     columns: dict[int, tuple[int, range]] | None = None  # id of a node -> its row, and its columns in the cache
 
@@ -47,7 +48,7 @@ class Forest:
         filled = 0
         is_needed = self.is_kept or any(root.children for root in self.roots)
         if is_needed or self.prefix is not None:
-            capacity = _columns(self.roots) if is_needed else 0
+            capacity = _columns(self.roots) + self.room if is_needed else 0
             self.cache = KVCache(
                 self.decoder.config, rows=len(rows), capacity=capacity, device=device, dtype=dtype, prefix=self.prefix
             )
@@ -88,10 +89,15 @@ class Forest:
         hidden = self.decoder(tokens, cache=self.cache, wanted=asked)  # (B, Q, d)
         return hidden[is_asked.to(device)]  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    def extract(self, nodes: Sequence[Node], *, capacity: int) -> KVCache:
-        """Make a cache whose rows end with these nodes, a row for each."""
+    def hand_over(self, nodes: Sequence[Node], *, capacity: int) -> KVCache:
+        """Give a cache whose rows end with these nodes, a row for each: the forest's own where they are its rows."""
         assert self.cache is not None
         assert self.columns is not None
+        are_rows = list(map(id, nodes)) == list(map(id, self.roots))
+        if are_rows and capacity <= self.cache.capacity:
+            cache, self.cache = self.cache, None
+            cache.set_lengths([node.length for node in nodes])
+            return cache
         paths = [[self.columns[id(step)] for step in _path(node)] for node in nodes]
         ranges = [[columns for _, columns in path] for path in paths]
         return self.cache.extract([path[0][0] for path in paths], ranges, capacity=capacity)

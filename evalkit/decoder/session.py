@@ -238,12 +238,20 @@ class Work:
         self.is_single = len(nodes) == 1 and not self._pool.growing
         wanted = {id(node): sorted(self._asked.get(id(node), ())) for node in nodes}
         has_prompts = any(id(node) in self._begun for node in nodes)
-        forest = Forest(self._decoder, batch.trees, wanted, prefix=prefix, is_kept=has_prompts)
+        room = self._room(batch.trees)
+        forest = Forest(self._decoder, batch.trees, wanted, prefix=prefix, is_kept=has_prompts, room=room)
         begun: list[tuple[Node, torch.Tensor]] = []
         for level in forest.levels():
             begun += self._score(level, wanted, keep)
         if begun:
             self._begin(begun, forest, keep)
+
+    def _room(self, trees: Sequence[Node]) -> int:
+        """Count the tokens that come after each row, where rows are prompts and an answer begins after each of them."""
+        begun = [self._begun.get(id(tree), []) for tree in trees if not tree.children]
+        if self._budget.was_halved or len(begun) < len(trees) or any(len(jobs) != 1 for jobs in begun):
+            return 0
+        return max(self._limit(at) for [at] in begun)
 
     def _prefix(self, stretches: tuple[Node, ...], keep: OnResponse) -> KVCache | None:
         """Compute the stretches that trees follow, or take what is there of them."""
@@ -352,7 +360,7 @@ class Work:
             self.is_single = len(jobs) == 1 and not self._pool.growing
             nodes = [ends[at][0] for at in jobs]
             capacity = max(ends[at][0].end - offset + self._limit(at) for at in jobs)
-            cache = forest.extract(nodes, capacity=capacity)
+            cache = forest.hand_over(nodes, capacity=capacity)
             self._admit(jobs, cache, torch.stack([ends[at][1] for at in jobs]), keep)
 
     def _admit(self, jobs: Sequence[int], cache: KVCache, hidden: torch.Tensor, keep: OnResponse) -> None:
