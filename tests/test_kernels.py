@@ -32,7 +32,7 @@ RUNS = st.lists(
 
 
 def padded(raw: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(raw + bytes(octets.PADDING), np.uint8)
+    return np.frombuffer(raw + bytes(octets.PADDING), np.uint8).copy()  # writable, as the scan has them
 
 
 def split(text: str, normaliser: str, *, limit: int | None = None) -> list[str]:

@@ -134,7 +134,8 @@ def _gather(items: Sequence[Item], fold: Fold) -> matches.Gathered:
         edges=np.zeros(total + 2, np.int64),
         counts=np.zeros(len(texts), np.int64),
     )
-    data = np.frombuffer(b"".join([*texts, bytes(PADDING)]), np.uint8)
+    # Writable, as blocks of a corpus are: the kernels are compiled for one kind of array, not for two.
+    data = np.frombuffer(b"".join([*texts, bytes(PADDING)]), np.uint8).copy()
     words = room(longest + 2, 3 * longest + 2 * PADDING)
     matches.gather(matches.Texts(data, offsets), fold, words, found)
     count = int(found.counts.sum())

@@ -129,7 +129,7 @@ def in_parts(parts: Sequence[Part], word: int, words: int, *, fold: kernel.Fold)
 def word_spans(raw: bytes, fold: kernel.Fold) -> list[tuple[int, int]]:
     """Tell where the words of a text in UTF-8 begin and end, in bytes."""
     room = kernel.room(len(raw) + 2, 3 * len(raw) + 2 * PADDING)
-    data = np.frombuffer(raw + bytes(PADDING), np.uint8)
+    data = np.frombuffer(raw + bytes(PADDING), np.uint8).copy()  # writable, as in index.py
     count, _ = kernel.split(data, 0, len(raw), fold, room, len(room.begin))
     return list(zip(room.begin[:count].tolist(), room.end[:count].tolist(), strict=True))
 

@@ -190,7 +190,7 @@ def scan(texts, fold, index, words, found, count):
         words = room(least_room, len(words.form))
     for document in range(len(offsets) - 1):
         base, end = offsets[document], offsets[document + 1]
-        begin, start = base, 0
+        begin, start = base, np.int64(0)
         while True:
             n, past = split(data, begin, end, fold, words, len(words.begin) // 2)
             if n < 0:

@@ -72,7 +72,7 @@ def sample(texts, first, fold, sampling, words, taken, count, place):
         return first, count, place, 16 * shingle
     for document in range(first, len(offsets) - 1):
         kept = count
-        begin, end, start, ahead = offsets[document], offsets[document + 1], 0, 0
+        begin, end, start, ahead = offsets[document], offsets[document + 1], np.int64(0), np.int64(0)
         while True:
             n, past = split(data, begin, end, fold, words, limit)
             if n < 0:

@@ -173,7 +173,7 @@ def scan(texts, first, fold, index, words, progress, found, count):
         kept = count
         progress.read[0] += 1
         base, end = offsets[document], offsets[document + 1]
-        begin, start, ahead = base, 0, 0
+        begin, start, ahead = base, np.int64(0), np.int64(0)
         while True:
             n, past = split(data, begin, end, fold, words, limit)
             if n < 0:

@@ -255,7 +255,7 @@ def split(data, begin, end, fold, words, limit):
     Stops after `limit` words, or a few more, and cuts none. Where there is no room the count is minus the bytes that
     `form` has to hold, and the words that there has to be room for beside `limit`.
     """
-    n, used = 0, 0
+    n, used = np.int64(0), np.int64(0)  # of one type from the start: numba compiles callees for a plain 0 too
     words.prefix[0] = ZERO
     at = begin
     while at < end and n < limit:

@@ -166,7 +166,7 @@ def pairs(
 def pack(texts: Sequence[str]) -> matches.Texts:
     """Lay texts end to end, as the kernels take them."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
-    data = np.frombuffer(b"".join([*encoded, bytes(PADDING)]), np.uint8)
+    data = np.frombuffer(b"".join([*encoded, bytes(PADDING)]), np.uint8).copy()  # writable, as in index.py
     return matches.Texts(data, np.cumsum([0, *map(len, encoded)], dtype=np.int64))
 
 
