@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Turns for which a thread waits awake for the others at the end of an operation. GNU OpenMP's own number is some
-# milliseconds: beside another busy program, threads then spend their share of the cores on waiting for one another.
+# Turns for which a thread waits awake for the others at the end of an operation. GNU OpenMP's own number is larger:
+# beside another busy program, threads then spend their share of the cores on waiting for one another.
 AWAKE = "100000"
 
 

@@ -16,7 +16,7 @@ from evalkit.report.table import count
 TASK = "articles"
 OPTIONAL = ("title", "subtitle")  # columns that data with ready-made texts may lack
 COLUMNS = (*OPTIONAL, "article", "id")
-LONGEST_ID = 200  # characters: ids stand in tables and in file names of scans
+LONGEST_ID = 200  # characters: ids stand in tables and pages
 MOST_OF_POOL = 1000  # articles that context is drawn from, a seeded sample of more
 NAMED = 3  # ids in a message
 
