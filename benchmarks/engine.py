@@ -2,6 +2,7 @@
 
     python benchmarks/engine.py                    the GPU part where there is a GPU, else the CPU parts
     python benchmarks/engine.py --parts choices    choices, arithmetic, commands, plain: some of the CPU parts
+    python benchmarks/engine.py --dtype bfloat16   the CPU parts in bfloat16, which some CPUs have a matrix unit for
     python benchmarks/engine.py --quick            smaller, in about two minutes
     python benchmarks/engine.py --pretend          the GPU part with tiny shapes on the CPU; its figures say nothing
 
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="CPU parts")
     parser.add_argument("--gpu-parts", nargs="+", choices=gpu.PARTS, default=gpu.PARTS)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="of the CPU parts")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the CPU parts")
     parser.add_argument("--rounds", type=int, help="after the first, which warms up (default: 3)")
     parser.add_argument("--examples", type=int, help="of ours with fixed demonstrations (default: 200)")
     parser.add_argument("--peer-examples", type=int, help="that lm_eval is timed on (default: 48, and 8 of 124M)")
@@ -91,14 +93,14 @@ def main() -> None:
     if given.pretend or (torch.cuda.is_available() and not given.cpu):
         gpu.measure_all(given.gpu_parts, rounds=size.rounds, is_pretended=given.pretend, is_quick=is_quick)
     else:
-        measure_cpu(given.parts, [SHAPES[name] for name in given.shapes], size)
+        measure_cpu(given.parts, [SHAPES[name] for name in given.shapes], size, getattr(torch, given.dtype))
     if DIFFERENT:
         sys.exit(f"the sides gave different scores {len(DIFFERENT)} times, which is said beside the figures")
 
 
-def measure_cpu(parts: list[str], shapes: list[Shape], size: Size) -> None:
-    """Measure the CPU parts, in float32."""
-    if "commands" in parts:  # first, while this process is small and its memory is quiet
+def measure_cpu(parts: list[str], shapes: list[Shape], size: Size, dtype: torch.dtype) -> None:
+    """Measure the CPU parts; whole commands in float32 alone."""
+    if "commands" in parts and dtype == torch.float32:  # first, while this process is small and its memory is quiet
         commands.compare(SHAPES["d=256"], examples=size.examples, rounds=size.rounds)
     if not {"choices", "arithmetic", "plain"} & set(parts):
         return
@@ -108,8 +110,8 @@ def measure_cpu(parts: list[str], shapes: list[Shape], size: Size) -> None:
     tokenizer = train_tokenizer()
     for shape in shapes:
         with tempfile.TemporaryDirectory() as folder:
-            twins = make(shape, Path(folder), tokenizer=tokenizer, device=CPU, dtype=torch.float32)
-            ceilings = measure(CPU, torch.float32)
+            twins = make(shape, Path(folder), tokenizer=tokenizer, device=CPU, dtype=dtype)
+            ceilings = measure(CPU, dtype)
             print(f"ceilings: {ceilings.line(CPU)}", flush=True)
             if "plain" in parts:
                 plain(twins, ceilings, size)
@@ -139,7 +141,7 @@ def against_lm_eval(
             side = lm_eval_side(twins, part, batch=batch)
             sides[f"lm_eval, batch {batch}"] = side
             theirs = side()
-            equal.append(checked(ours, theirs, each=workload.each))
+            equal.append(checked(ours, theirs, each=workload.each, dtype=twins.dtype))
     seconds = alternate(sides, rounds=size.rounds, device=CPU)
     own = workload.examples / seconds.pop("ours")
     cost = request_cost(twins.ours._decoder.config, twins.tokenizer, workload.requests, twins.dtype)
@@ -189,7 +191,7 @@ def decode(twins: Twins, texts: list[str], new: int, ceilings: Ceilings, *, roun
     }
     peer = {count: generate_side(twins, texts, new=count, is_static=False) for count in (1, new)}
     what = f"{twins.ours.name}, decode of {new} after {length}, batch {len(texts)}"
-    equal = checked(scores(twins.ours.answer(asked[new])), peer[new](), each=1)
+    equal = checked(scores(twins.ours.answer(asked[new])), peer[new](), each=1, dtype=twins.dtype)
     seconds = alternate(
         {
             "ours": lambda: twins.ours.answer(asked[new]),

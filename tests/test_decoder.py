@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evalkit.decoder import linear
+from evalkit.decoder import linear, model
 from evalkit.decoder.activation import activate
 from evalkit.decoder.attention import Scores, attend, attend_in_band
 from evalkit.decoder.cache import KVCache
@@ -84,18 +84,37 @@ def test_wanted_positions_equal_those_of_all_positions(count: int, layers: int) 
 
 
 @pytest.mark.parametrize("rows", [1, linear.FEW_ROWS, linear.FEW_ROWS + 1])
-def test_packed_weights_give_the_plain_product(rows: int) -> None:
-    layer = linear.Linear(768, 768).requires_grad_(False)
-    x = torch.randn(rows, 1, 768, generator=torch.Generator().manual_seed(rows))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_plain_product(rows: int, dtype: torch.dtype) -> None:
+    layer = linear.Linear(768, 768, dtype=dtype).requires_grad_(False)
+    x = torch.randn(rows, 1, 768, generator=torch.Generator().manual_seed(rows)).to(dtype)
     expected = layer(x)
     layer.packed = linear.pack(layer.weight)
-    assert (layer.packed is not None) == torch.backends.mkldnn.is_available()
-    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+    has_half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert (layer.packed is not None) == (torch.backends.mkldnn.is_available() and (dtype.itemsize == 4 or has_half))
+    close = 1e-5 if dtype == torch.float32 else 2**-7
+    torch.testing.assert_close(layer(x), expected, atol=close, rtol=close)
 
 
-def test_small_or_half_precision_weights_are_not_packed() -> None:
+def test_weights_that_are_read_as_fast_are_not_packed() -> None:
     assert linear.pack(torch.zeros(128, 512)) is None
-    assert linear.pack(torch.zeros(1024, 1024, dtype=torch.bfloat16)) is None
+    assert linear.pack(torch.zeros(1024, 1024, dtype=torch.float16)) is None
+    assert linear.pack(torch.zeros(1024, 1024, device="meta")) is None
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_weights_are_packed_only_where_memory_has_room(monkeypatch: pytest.MonkeyPatch, has_room: bool) -> None:
+    monkeypatch.setattr(linear, "LEAST_PACKED", 1)
+    monkeypatch.setattr(model, "has_room", lambda size: size > 0 and has_room)
+    decoder = make_decoder()
+    decoder.pack()
+    packed = [module.packed for module in decoder.modules() if isinstance(module, linear.Linear)]
+    assert all((each is not None) == (has_room and torch.backends.mkldnn.is_available()) for each in packed)
+
+
+def test_room_for_copies_is_a_share_of_the_memory_that_is_left() -> None:
+    assert linear.has_room(2**20)
+    assert not linear.has_room(2**60)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (3, 2**17)])
@@ -105,8 +124,9 @@ def test_activation_equals_the_definition(shape: tuple[int, ...], activation: Ac
     approximate = "tanh" if activation == "gelu_tanh" else "none"
     expected = F.gelu(x.double(), approximate=approximate).float()
     kept = activate(x.clone().requires_grad_(), activation)  # with a gradient nothing is overwritten
-    torch.testing.assert_close(activate(x, activation), expected, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(kept, expected, atol=1e-6, rtol=1e-6)
+    # Where erf is near -1, torch's own float32 is off by some units of its last place, which CPUs differ in.
+    torch.testing.assert_close(activate(x, activation), expected, atol=2e-6, rtol=1e-6)
+    torch.testing.assert_close(kept, expected, atol=2e-6, rtol=1e-6)
 
 
 def test_activation_survives_extreme_numbers() -> None:

@@ -176,14 +176,16 @@ def compare(ours: Sequence[Score], theirs: Sequence[Score], *, each: int) -> tup
     return max(abs(one - other) for one, other in pairs), equal, len(examples)
 
 
-def checked(ours: Sequence[Score], theirs: Sequence[Score], *, each: int) -> str:
-    """Say how equal two sides are that compute in float32; scores that are not equal are kept in DIFFERENT."""
+def checked(ours: Sequence[Score], theirs: Sequence[Score], *, each: int, dtype: torch.dtype = torch.float32) -> str:
+    """Say how equal two sides are; scores in float32 that are not equal are kept in DIFFERENT."""
     furthest, equal, count = compare(ours, theirs, each=each)
     kind = "texts" if isinstance(ours[0], str) else "choices"
     line = f"{equal} of {count} {kind} equal"
     if kind == "choices":
         line += f", log-likelihoods within {furthest:.1e}"
-    if equal < count or furthest > CLOSE:
+    if dtype != torch.float32:
+        line += f", in {str(dtype).removeprefix('torch.')}"
+    elif equal < count or furthest > CLOSE:
         line += f": the sides DIFFER; expected all, within {CLOSE:.0e}"
         DIFFERENT.append(line)
     return line

@@ -24,6 +24,7 @@ def fits(query: Tensor, keys: int) -> bool:
         and batch * heads * queries * keys >= LEAST_WORK
         and size % 4 == 0
         and size <= LARGEST_HEAD
+        and query.dtype == torch.float32
         and _is_plain(query)
     )
 
@@ -70,20 +71,21 @@ def attend(
 
 def gelu(x: Tensor) -> bool:
     """Apply GELU's tanh form to every number of x in place, and say so; False where the kernel does not fit."""
-    if not (_is_plain(x) and x.is_contiguous() and x.numel() >= LEAST_WORK):
+    is_half = x.dtype == torch.bfloat16
+    if not ((is_half or x.dtype == torch.float32) and _is_plain(x) and x.is_contiguous() and x.numel() >= LEAST_WORK):
         return False
     from evalkit.decoder.kernels import gelu as kernel
     from evalkit.decoder.kernels.compiled import lanes
 
     if x.numel() % lanes():
         return False
-    kernel.compiled().run([x.data_ptr(), x.numel()])
+    kernel.compiled(is_half=is_half).run([x.data_ptr(), x.numel()])
     return True
 
 
 def _is_plain(x: Tensor) -> bool:
     is_kept = x.requires_grad and torch.is_grad_enabled()
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not is_kept and _is_there()
+    return x.device.type == "cpu" and not is_kept and _is_there()
 
 
 def _laid(x: Tensor) -> Tensor:

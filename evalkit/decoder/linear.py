@@ -1,18 +1,22 @@
-"""Linear maps that a decode step computes from packed weights.
+"""Linear maps, computed from packed weights where a CPU reads these faster.
 
-A step of few rows is bound by the reading of weights. On the CPU oneDNN reads them faster from its own blocked layout
-than a matrix product reads rows; from about 32 rows, or where the weights lie in the cache anyway, the plain product
-is as fast. So large weights get a packed copy beside them, and few rows take it.
+oneDNN reads weights faster from its own blocked layout than a matrix product reads rows. In float32 that matters to a
+decode step of few rows, which is bound by the reading of weights: from about 32 rows, or where the weights lie in the
+cache anyway, the plain product is as fast. In bfloat16 products are so fast that it matters to any number of rows.
 """
 
 from __future__ import annotations
+
+import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW_ROWS = 32  # at most these take the packed weights
-LEAST_PACKED = 2**19  # numbers; smaller weights stay in a core's cache
+FEW_ROWS = 32  # at most these take the packed weights in float32
+LEAST_PACKED = 2**19  # numbers in float32; smaller weights stay in a core's cache
+SHARE = 0.5  # of the memory that is left, which packed weights may take
 
 
 class Linear(nn.Linear):
@@ -26,20 +30,32 @@ class Linear(nn.Linear):
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, packed: Tensor | None) -> Tensor:
-    """Map (..., in) by a weight (out, in) to (..., out), few rows by its packed copy."""
-    if packed is None or x.shape[:-1].numel() > FEW_ROWS:
+    """Map (..., in) by a weight (out, in) to (..., out), by its packed copy where that is faster."""
+    if packed is None or (x.dtype == torch.float32 and x.shape[:-1].numel() > FEW_ROWS):
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
 def pack(weight: Tensor) -> Tensor | None:
     """Give a packed copy of a weight (out, in), or None where it would not be read faster."""
-    if weight.device.type != "cpu" or weight.numel() < LEAST_PACKED:
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return None
-    # Without AVX-512 or AMX, bfloat16 is computed number by number.
-    is_fast = weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if weight.dtype != torch.float32 and not is_fast:
-        return None
-    return torch.ops.mkldnn._reorder_linear_weight(weight.detach())  # type: ignore[no-any-return]
+    if weight.dtype == torch.bfloat16:  # without AVX-512 or AMX it is computed number by number
+        is_faster = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        is_faster = weight.dtype == torch.float32 and weight.numel() >= LEAST_PACKED
+    return torch.ops.mkldnn._reorder_linear_weight(weight.detach()) if is_faster else None
+
+
+def has_room(size: int) -> bool:
+    """Say whether the memory that Linux has left can spare so many bytes for copies; elsewhere it is taken to."""
+    left = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        left += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+        group = Path("/sys/fs/cgroup")
+        most, used = ((group / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
+        left += [int(most) - int(used)] if most != "max" else []
+    except (OSError, ValueError):
+        pass  # not Linux, or no group that limits
+    return size < SHARE * min(left, default=math.inf)

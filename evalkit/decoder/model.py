@@ -22,7 +22,7 @@ from evalkit.decoder.activation import activate
 from evalkit.decoder.attention import Scores, attend, ready_kernels
 from evalkit.decoder.cache import Past
 from evalkit.decoder.config import DecoderConfig
-from evalkit.decoder.linear import Linear, pack, project
+from evalkit.decoder.linear import Linear, has_room, pack, project
 from evalkit.decoder.norm import make_norm
 
 if TYPE_CHECKING:
@@ -61,16 +61,24 @@ class Decoder(nn.Module):
             if not config.is_tied:
                 self.head = Linear(width, config.vocab_size, bias="head" in config.biases)
         self._packed_head: Tensor | None = None
+        self._is_packed = False
         self._turns: dict[tuple[float, ...], Tensor] = {}  # tables of cosines and sines, as long as was needed so far
         self.steps: Steps | None = None  # decode steps in buffers that stay in place, once there are any
 
     def pack(self) -> None:
-        """Hold a packed copy of large weights for decoding on the CPU; the weights must not change after this."""
-        if self._packed_head is None and self.tokens.device.type == "cpu":
-            self._packed_head = pack(self.tokens if self.config.is_tied else self.head.weight)
-            for module in self.modules():
-                if isinstance(module, Linear):
-                    module.packed = pack(module.weight)
+        """Hold packed copies of the weights that the CPU reads faster so; the weights must not change after this.
+
+        Where memory is short there are none.
+        """
+        if self._is_packed or self.tokens.device.type != "cpu":
+            return
+        self._is_packed = True
+        head = self.tokens if self.config.is_tied else self.head.weight
+        maps = [module for module in self.modules() if isinstance(module, Linear)]
+        if has_room(sum(weight.nbytes for weight in {head, *(module.weight for module in maps)})):
+            self._packed_head = pack(head)
+            for module in maps:
+                module.packed = pack(module.weight)
 
     def forward(
         self,

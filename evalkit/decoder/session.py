@@ -159,6 +159,8 @@ class Work:
 
     def run(self, keep: OnResponse) -> None:
         """Compute everything, batch by batch."""
+        if self._decoder.tokens.dtype == torch.bfloat16:  # of which packed weights serve prompts as well
+            self._decoder.pack()
         for score in self._scores:
             if not score.left and not isinstance(score.job.request, Generate):
                 keep(score.job.owner, score.response())

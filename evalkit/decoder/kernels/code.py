@@ -15,12 +15,13 @@ from typing import Any
 
 from llvmlite import ir
 
-INTEGER, SMALL, FLOAT, BIT = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.IntType(1)
+INTEGER, SMALL, SHORT, BIT, FLOAT = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(1), ir.FloatType()
 
 # 2^f for -0.5 <= f <= 0.5, interpolated at Chebyshev's nodes: off by 2.6e-9, and in float32 by 1e-7 of the power.
 POWERS = (1.0, 0.693147207, 0.240226509, 0.0555032723, 0.00961805668, 0.00134004282, 0.000154614447)
 LEAST_EXPONENT = -126.0  # of a normal float32
 BIAS, MANTISSA = 127, 23  # of a float32: added to its exponent; bits below it
+LOW = 16  # bits that a float32 has and a bfloat16 has not
 
 
 class Value:
@@ -97,6 +98,21 @@ class Value:
         """Give a 32-bit integer in 64 bits."""
         return Value(self.code, self.code.builder.sext(self.made, INTEGER))
 
+    def widened(self) -> Value:
+        """Give the float32 numbers of a vector of bfloat16, which are 16-bit integers here."""
+        builder, kind = self.code.builder, ir.VectorType(SMALL, self.code.lanes)
+        bits = builder.shl(builder.zext(self.made, kind), self.code.constant(LOW, kind))
+        return Value(self.code, builder.bitcast(bits, ir.VectorType(FLOAT, self.code.lanes)))
+
+    def narrowed(self) -> Value:
+        """Round a vector of float32 to bfloat16, halves to even."""
+        builder, kind = self.code.builder, ir.VectorType(SMALL, self.code.lanes)
+        bits = Value(self.code, builder.bitcast(self.made, kind))
+        low = self.code.constant(LOW, kind)
+        is_odd = Value(self.code, builder.lshr(bits.made, low)) & Value(self.code, self.code.constant(1, kind))
+        rounded = bits + is_odd + (2 ** (LOW - 1) - 1)
+        return Value(self.code, builder.trunc(builder.lshr(rounded.made, low), ir.VectorType(SHORT, self.code.lanes)))
+
     def _same(self, other: Value | float) -> Any:
         return other.made if isinstance(other, Value) else self.code.constant(other, self.made.type)
 
@@ -129,14 +145,16 @@ class Memory:
         """Write a number, or a vector from here on."""
         builder, place = self.code.builder, self._at(at)
         if isinstance(value.made.type, ir.VectorType):
-            builder.store(value.made, builder.bitcast(place, value.made.type.as_pointer()), align=4)
+            builder.store(
+                value.made, builder.bitcast(place, value.made.type.as_pointer()), align=_bytes(value.made.type)
+            )
         else:
             builder.store(value.made, place)
 
     def vector(self, at: Value | int = 0, kind: Any = FLOAT) -> Value:
         """Read a vector from here on."""
         place = self.code.builder.bitcast(self._at(at), ir.VectorType(kind, self.code.lanes).as_pointer())
-        return Value(self.code, self.code.builder.load(place, align=4))
+        return Value(self.code, self.code.builder.load(place, align=_bytes(kind)))
 
     def _at(self, offset: Value | int) -> Any:
         made = offset.made if isinstance(offset, Value) else ir.Constant(INTEGER, offset)
@@ -270,6 +288,12 @@ class Code:
         full = f"{name}.v{self.lanes}f32"
         declared = module.globals.get(full) or ir.Function(module, ir.FunctionType(kind, [kind] * len(vectors)), full)
         return Value(self, self.builder.call(declared, [each.made for each in vectors]))
+
+
+def _bytes(kind: Any) -> int:
+    """Count the bytes of a number of a type, or of one in a vector."""
+    number = kind.element if isinstance(kind, ir.VectorType) else kind
+    return 4 if isinstance(number, ir.FloatType) else int(number.width) // 8
 
 
 def _is_float(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""GELU's tanh form (Hendrycks 2016) in place, one pass over float32 numbers."""
+"""GELU's tanh form (Hendrycks 2016) in place, one pass over numbers in float32 or bfloat16, computed in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 from llvmlite import ir
 
-from evalkit.decoder.kernels.code import FLOAT, INTEGER, Code, Value
+from evalkit.decoder.kernels.code import FLOAT, INTEGER, SHORT, Code, Value
 from evalkit.decoder.kernels.compiled import Kernel, lanes
 
 CHUNK = 2**13  # numbers that a thread takes at a time
@@ -19,12 +19,16 @@ CUBIC = 0.044715 * SLOPE
 
 
 @cache
-def compiled() -> Kernel:
-    """Compile it; its arguments are an address and how many numbers lie there, a multiple of `lanes()`."""
+def compiled(*, is_half: bool) -> Kernel:
+    """Compile it for bfloat16, or for float32.
+
+    Its arguments are an address and how many numbers lie there, a multiple of `lanes()`.
+    """
     module = ir.Module()
     code = Code(module, "gelu", [INTEGER.as_pointer()], lanes=lanes())
     [given] = code.places()
-    numbers, count = code.memory(given[0], FLOAT), given[1]
+    kind = SHORT if is_half else FLOAT
+    numbers, count = code.memory(given[0], kind), given[1]
 
     @code.shared(given + 2, (count + (CHUNK - 1)) // CHUNK)
     def _chunk(task: Value) -> None:
@@ -32,10 +36,12 @@ def compiled() -> Kernel:
 
         @code.loop(begin, (begin + CHUNK).least(count), lanes())
         def _vector(at: Value) -> None:
-            x = numbers.vector(at)
+            read = numbers.vector(at, kind)
+            x = read.widened() if is_half else read
             opened = x * code.multiply_add(x * x, code.vector(CUBIC), code.vector(SLOPE))
             shut = code.power((code.vector(0.0) - opened).least(-CLOSED))
-            numbers[at] = code.vector(0.0).where(opened < CLOSED, x / (shut + 1.0))
+            found = code.vector(0.0).where(opened < CLOSED, x / (shut + 1.0))
+            numbers[at] = found.narrowed() if is_half else found
 
     code.end()
     return Kernel(module, "gelu")
