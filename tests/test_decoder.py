@@ -1,5 +1,7 @@
 """The decoder against the published counts, plain masked attention and itself."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,9 +114,35 @@ def test_weights_are_packed_only_where_memory_has_room(monkeypatch: pytest.Monke
     assert all((each is not None) == (has_room and torch.backends.mkldnn.is_available()) for each in packed)
 
 
-def test_room_for_copies_is_a_share_of_the_memory_that_is_left() -> None:
-    assert linear.has_room(2**20)
-    assert not linear.has_room(2**60)
+@pytest.mark.parametrize(
+    ("limit", "room"),
+    [
+        (None, 500),  # half of what the machine has left
+        ("max", 500),
+        (700, 250),  # half of what the container's limit leaves beside 300 that are used, of which 100 make room
+    ],
+)
+def test_copies_may_take_half_of_the_memory_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | str | None, room: int
+) -> None:
+    files = {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   1000 kB\n"}
+    if limit is not None:
+        text = f"{1024 * limit}\n" if isinstance(limit, int) else limit
+        stat = f"file 1\ninactive_file {1024 * 100}\n"
+        folder = "sys/fs/cgroup"
+        files |= {f"{folder}/memory.current": f"{1024 * 300}\n", f"{folder}/memory.max": text}
+        files |= {f"{folder}/memory.stat": stat}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(linear, "Path", lambda name: tmp_path / name[1:])
+    assert linear.has_room(1024 * room - 1)
+    assert not linear.has_room(1024 * room + 1)
+
+
+def test_where_the_memory_left_is_not_told_copies_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "Path", lambda name: tmp_path / name[1:])
+    assert linear.has_room(2**60)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (3, 2**17)])

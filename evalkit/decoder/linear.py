@@ -49,13 +49,21 @@ def pack(weight: Tensor) -> Tensor | None:
 
 def has_room(size: int) -> bool:
     """Say whether the memory that Linux has left can spare so many bytes for copies; elsewhere it is taken to."""
-    left = []
+    left = [math.inf]
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        left += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
-        left += [int(most) - int(used)] if most != "max" else []
+        left.append(1024 * _number(Path("/proc/meminfo"), "MemAvailable:"))
+        group = Path("/sys/fs/cgroup")  # of a container, say
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        used -= _number(group / "memory.stat", "inactive_file")  # files that would make room
+        left.append(int((group / "memory.max").read_text(encoding="ascii")) - used)
     except (OSError, ValueError):
         pass  # not Linux, or no group that limits
-    return size < SHARE * min(left, default=math.inf)
+    return size < SHARE * min(left)
+
+
+def _number(path: Path, name: str) -> int:
+    """Read the number behind a name, one a line; ValueError where there is none."""
+    for line in path.read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    raise ValueError(name)

@@ -60,7 +60,7 @@ class Decoder(nn.Module):
             self.norm = make_norm(config) if config.has_final_norm else nn.Identity()
             if not config.is_tied:
                 self.head = Linear(width, config.vocab_size, bias="head" in config.biases)
-        self._packed_head: Tensor | None = None
+        self._packed_tokens: Tensor | None = None  # as the head where it is tied
         self._is_packed = False
         self._turns: dict[tuple[float, ...], Tensor] = {}  # tables of cosines and sines, as long as was needed so far
         self.steps: Steps | None = None  # decode steps in buffers that stay in place, once there are any
@@ -73,10 +73,11 @@ class Decoder(nn.Module):
         if self._is_packed or self.tokens.device.type != "cpu":
             return
         self._is_packed = True
-        head = self.tokens if self.config.is_tied else self.head.weight
         maps = [module for module in self.modules() if isinstance(module, Linear)]
-        if has_room(sum(weight.nbytes for weight in {head, *(module.weight for module in maps)})):
-            self._packed_head = pack(head)
+        tied = [self.tokens] if self.config.is_tied else []
+        if has_room(sum(weight.nbytes for weight in [*tied, *(module.weight for module in maps)])):
+            for weight in tied:
+                self._packed_tokens = pack(weight)
             for module in maps:
                 module.packed = pack(module.weight)
 
@@ -136,8 +137,9 @@ class Decoder(nn.Module):
         """Score every token of the vocabulary: (..., d) to (..., V), in float32."""
         if self.config.embedding_width != self.config.d_model:
             hidden = self.embed_out(hidden)
-        weight, bias = (self.tokens, None) if self.config.is_tied else (self.head.weight, self.head.bias)
-        logits = project(hidden, weight, bias, packed=self._packed_head).float()
+        is_tied = self.config.is_tied
+        logits = project(hidden, self.tokens, packed=self._packed_tokens) if is_tied else self.head(hidden)
+        logits = logits.float()
         cap = self.config.logit_cap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
