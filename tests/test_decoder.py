@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evalkit.decoder import linear, model
+from evalkit.decoder import linear, memory, model
 from evalkit.decoder.activation import activate
 from evalkit.decoder.attention import Scores, attend, attend_in_band
 from evalkit.decoder.cache import KVCache
@@ -135,14 +135,14 @@ def test_copies_may_take_half_of_the_memory_that_is_left(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(linear, "Path", lambda name: tmp_path / name[1:])
-    assert linear.has_room(1024 * room - 1)
-    assert not linear.has_room(1024 * room + 1)
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name[1:])
+    assert memory.has_room(1024 * room - 1)
+    assert not memory.has_room(1024 * room + 1)
 
 
 def test_where_the_memory_left_is_not_told_copies_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "Path", lambda name: tmp_path / name[1:])
-    assert linear.has_room(2**60)
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name[1:])
+    assert memory.has_room(2**60)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (3, 2**17)])
@@ -152,9 +152,9 @@ def test_activation_equals_the_definition(shape: tuple[int, ...], activation: Ac
     approximate = "tanh" if activation == "gelu_tanh" else "none"
     expected = F.gelu(x.double(), approximate=approximate).float()
     kept = activate(x.clone().requires_grad_(), activation)  # with a gradient nothing is overwritten
-    # Where erf is near -1, torch's own float32 is off by some units of its last place, which CPUs differ in.
-    torch.testing.assert_close(activate(x, activation), expected, atol=2e-6, rtol=1e-6)
-    torch.testing.assert_close(kept, expected, atol=2e-6, rtol=1e-6)
+    close = 1e-6 if activation == "gelu_tanh" else 2e-6  # erf is torch's own, and off by 1.1e-6 on some CPUs
+    torch.testing.assert_close(activate(x, activation), expected, atol=close, rtol=1e-6)
+    torch.testing.assert_close(kept, expected, atol=close, rtol=1e-6)
 
 
 def test_activation_survives_extreme_numbers() -> None:

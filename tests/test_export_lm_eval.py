@@ -1,5 +1,6 @@
 """Runs as lm-evaluation-harness logs them, beside its own logs of the same answers."""
 
+import importlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("shots", [0, 2])
 def test_lm_evals_own_code_makes_a_table_of_it(fruits: Path, tmp_path: Path, shots: int) -> None:
-    utils = pytest.importorskip("lm_eval.utils", reason="lm_eval's own table, which the extra `dev` installs")
+    utils = importlib.import_module("lm_eval.utils")
     export([fruits / "run"], out=tmp_path, formats=["lm_eval"])
     [path] = (tmp_path / "lm_eval" / "run" / f"{shots}-shot" / "scripted").glob("results_*.json")
     results = json.loads(path.read_text())
@@ -146,7 +147,6 @@ def theirs(path: Path, out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]
 def test_a_run_is_logged_as_lm_eval_logs_it(
     case: lm_eval_cases.Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lm_eval_quiet: None
 ) -> None:
-    pytest.importorskip("lm_eval", reason="compared with lm_eval, which the extra `dev` installs")
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")

@@ -15,8 +15,6 @@ from evalkit.records import Example, Generate, LogLikelihood, Request, Rolling, 
 from tests import lm_eval_cases
 from tests.lm_eval_cases import CASES, Case
 
-pytest.importorskip("lm_eval", reason="compared with lm_eval, which the extra `dev` installs")
-
 WINDOW = 1_000_000
 
 

@@ -7,16 +7,12 @@ cache anyway, the plain product is as fast. In bfloat16 products are so fast tha
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW_ROWS = 32  # at most these take the packed weights in float32
 LEAST_PACKED = 2**19  # numbers in float32; smaller weights stay in a core's cache
-SHARE = 0.5  # of the memory that is left, which packed weights may take
 
 
 class Linear(nn.Linear):
@@ -45,25 +41,3 @@ def pack(weight: Tensor) -> Tensor | None:
     else:
         is_faster = weight.dtype == torch.float32 and weight.numel() >= LEAST_PACKED
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach()) if is_faster else None
-
-
-def has_room(size: int) -> bool:
-    """Say whether the memory that Linux has left can spare so many bytes for copies; elsewhere it is taken to."""
-    left = [math.inf]
-    try:
-        left.append(1024 * _number(Path("/proc/meminfo"), "MemAvailable:"))
-        group = Path("/sys/fs/cgroup")  # of a container, say
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        used -= _number(group / "memory.stat", "inactive_file")  # files that would make room
-        left.append(int((group / "memory.max").read_text(encoding="ascii")) - used)
-    except (OSError, ValueError):
-        pass  # not Linux, or no group that limits
-    return size < SHARE * min(left)
-
-
-def _number(path: Path, name: str) -> int:
-    """Read the number behind a name, one a line; ValueError where there is none."""
-    for line in path.read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name} "):
-            return int(line.split()[1])
-    raise ValueError(name)

@@ -22,7 +22,8 @@ from evalkit.decoder.activation import activate
 from evalkit.decoder.attention import Scores, attend, ready_kernels
 from evalkit.decoder.cache import Past
 from evalkit.decoder.config import DecoderConfig
-from evalkit.decoder.linear import Linear, has_room, pack, project
+from evalkit.decoder.linear import Linear, pack, project
+from evalkit.decoder.memory import has_room
 from evalkit.decoder.norm import make_norm
 
 if TYPE_CHECKING:
@@ -74,10 +75,9 @@ class Decoder(nn.Module):
             return
         self._is_packed = True
         maps = [module for module in self.modules() if isinstance(module, Linear)]
-        tied = [self.tokens] if self.config.is_tied else []
-        if has_room(sum(weight.nbytes for weight in [*tied, *(module.weight for module in maps)])):
-            for weight in tied:
-                self._packed_tokens = pack(weight)
+        tied = self.tokens.nbytes if self.config.is_tied else 0
+        if has_room(tied + sum(module.weight.nbytes for module in maps)):
+            self._packed_tokens = pack(self.tokens) if tied else None
             for module in maps:
                 module.packed = pack(module.weight)
 
